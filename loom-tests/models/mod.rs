@@ -1,0 +1,8 @@
+//! The models, one file a block. Each is written once over `selvedge::sync`:
+//! loom runs it from `main.rs` beside this file, shuttle runs it inside the
+//! library's own tests, which take this module in by its path.
+
+#[path = "../kit/mod.rs"]
+pub(crate) mod kit;
+
+mod naive;

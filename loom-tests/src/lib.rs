@@ -1,0 +1,1 @@
+//! Tools around the models; the models themselves are in `models/`.

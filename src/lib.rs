@@ -1,0 +1,39 @@
+//! Everyday concurrency blocks whose every promise is model-checked.
+
+#[cfg(all(test, not(loom)))]
+extern crate self as selvedge;
+
+pub mod outcome;
+#[doc(hidden)]
+pub mod sync;
+mod wait;
+
+/// A [`NonZeroUsize`](std::num::NonZeroUsize) from a constant, checked at
+/// compile time: limits, capacities and worker counts are never zero.
+///
+/// ```
+/// let workers = selvedge::nz!(4);
+/// assert_eq!(workers.get(), 4);
+/// ```
+///
+/// ```compile_fail
+/// let workers = selvedge::nz!(0);
+/// ```
+#[macro_export]
+macro_rules! nz {
+    ($n:expr) => {
+        const { ::std::num::NonZeroUsize::new($n).expect("a limit of zero") }
+    };
+}
+
+/// Where this crate's proptest runs keep the seeds of failures.
+#[cfg(all(test, not(loom)))]
+fn test_seeds(name: &str) -> Option<Box<dyn proptest::test_runner::FailurePersistence>> {
+    let path = format!("{}/proptest-regressions/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    Some(Box::new(proptest::test_runner::FileFailurePersistence::Direct(path.leak())))
+}
+
+/// The models of `loom-tests/`, run here by shuttle.
+#[cfg(all(test, not(loom)))]
+#[path = "../loom-tests/models/mod.rs"]
+mod models;

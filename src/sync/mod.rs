@@ -1,0 +1,92 @@
+//! The primitives that every block is built from, behind one name.
+//!
+//! The library never names a checker. It says `crate::sync::Mutex`, and this
+//! module decides what that is:
+//!
+//! | build | backend | who runs it |
+//! |---|---|---|
+//! | `--cfg loom` | [loom] | the models in `loom-tests/`: memory orderings, wake-ups |
+//! | `cfg(test)` of this crate | [shuttle] | the same models in `cargo test`: schedules, timeouts |
+//! | anything else | std | production, `tests/`, examples, doctests |
+//!
+//! The shape is std's (`std::sync::nonpoison` for the locks: a panic while a
+//! lock is held leaves the lock usable, so no block here lets user code run
+//! under one). Where the checkers differ from std the difference is mended
+//! here and not in the blocks:
+//!
+//! * loom treats a `SeqCst` *access* as `AcqRel`. Its atomics are wrapped so
+//!   that a `SeqCst` access stands between two `SeqCst` fences, which loom does
+//!   model. That is at least as strong as the access: code that is right only
+//!   because of the two extra fences would pass. No block relies on `SeqCst`
+//!   for anything but store-then-load (Dekker) checks on two locations, each
+//!   side all-`SeqCst`, where the two are equal.
+//! * loom's `unpark` may wake a thread out of a lock. `thread::park` is built
+//!   on its `Notify` instead.
+//! * Neither checker has a clock. [`thread::park_until`] under shuttle may
+//!   expire at any scheduling point; under loom a deadline that lies ahead
+//!   never expires.
+//! * [`hint::Backoff`] gives up at once under both: to spin is to poll again,
+//!   and what follows the spinning polls again too.
+//!
+//! Public so that the models outside the crate can spawn actors on the same
+//! primitives; not part of the stable interface.
+//!
+//! [loom]: https://docs.rs/loom
+//! [shuttle]: https://docs.rs/shuttle
+
+#[cfg(loom)]
+#[path = "loom.rs"]
+mod backend;
+#[cfg(all(test, not(loom)))]
+#[path = "shuttle.rs"]
+mod backend;
+#[cfg(not(any(loom, test)))]
+#[path = "std.rs"]
+mod backend;
+
+#[allow(unused_imports, reason = "first used by the counter")]
+pub(crate) use backend::local_key;
+pub use backend::{Arc, Condvar, Mutex, MutexGuard, atomic, cell, future, hint, thread};
+
+/// Atomics and locks that no checker sees, for what is not part of any claim:
+/// unique ids, and the clocks of test recorders (a recorder that the checker
+/// saw would add the very happens-before edges whose absence it looks for).
+pub mod unmodelled {
+    pub use std::sync::Mutex;
+    pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+}
+
+/// What ended a [`thread::park_until`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Parked {
+    /// The thread was unparked, or woke for no reason.
+    Woken,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// The checkers' stand-in for `crossbeam_utils::Backoff`.
+#[cfg(any(loom, test))]
+mod no_spin {
+    /// Never spins: complete from the start.
+    #[derive(Debug, Default)]
+    pub struct Backoff;
+
+    impl Backoff {
+        /// A backoff that has nothing left.
+        pub fn new() -> Self {
+            Self
+        }
+        /// Nothing.
+        pub fn spin(&self) {}
+        /// Nothing.
+        pub fn snooze(&self) {}
+        /// Nothing.
+        pub fn reset(&self) {}
+        /// Always.
+        pub fn is_completed(&self) -> bool {
+            true
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Production: std itself, with the locks' poisoning taken off.
+
+pub use std::sync::{Arc, atomic};
+
+use std::ops::{Deref, DerefMut};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// [`std::sync::Mutex`] without poisoning.
+#[derive(Debug, Default)]
+pub struct Mutex<T: ?Sized>(std::sync::Mutex<T>);
+
+/// The guard of a [`Mutex`].
+#[derive(Debug)]
+pub struct MutexGuard<'a, T: ?Sized>(std::sync::MutexGuard<'a, T>);
+
+impl<T> Mutex<T> {
+    /// A new, unlocked mutex.
+    pub const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    /// The value itself.
+    pub fn into_inner(self) -> T {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    /// Waits for the lock.
+    #[inline]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        MutexGuard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The value, without locking: the borrow proves that nobody else has it.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+/// [`std::sync::Condvar`] over the [`Mutex`] above.
+#[derive(Debug, Default)]
+pub struct Condvar(std::sync::Condvar);
+
+impl Condvar {
+    /// A new condition variable.
+    pub const fn new() -> Self {
+        Self(std::sync::Condvar::new())
+    }
+
+    /// Releases the lock, waits, takes the lock again. May wake for no reason.
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        MutexGuard(self.0.wait(guard.0).unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Wakes one waiter, if there is one.
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    /// Wakes every waiter.
+    pub fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
+/// Threads.
+pub mod thread {
+    pub use std::thread::{
+        Builder, JoinHandle, Thread, available_parallelism, current, park, spawn, yield_now,
+    };
+
+    use super::super::Parked;
+    use std::time::Instant;
+
+    /// Parks until unparked or until `deadline` (`None`: no deadline). May
+    /// wake for no reason. A deadline that has passed does not park.
+    pub fn park_until(deadline: Option<Instant>) -> Parked {
+        let Some(deadline) = deadline else {
+            park();
+            return Parked::Woken;
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Parked::TimedOut;
+        }
+        std::thread::park_timeout(left.min(super::LONGEST_PARK));
+        Parked::Woken
+    }
+}
+
+/// Some platforms turn very long timeouts into errors; a shorter sleep is one
+/// more spurious wake-up, which every caller allows for.
+const LONGEST_PARK: Duration = Duration::from_secs(3_600);
+
+/// Shared mutable cells, with loom's access-by-closure shape.
+pub mod cell {
+    /// A [`std::cell::UnsafeCell`] whose every access is a visible span.
+    #[derive(Debug, Default)]
+    #[repr(transparent)]
+    pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        /// A new cell.
+        pub const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        /// Reads through a shared pointer, valid during the call.
+        #[inline(always)]
+        pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        /// Writes through an exclusive pointer, valid during the call.
+        #[inline(always)]
+        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        /// The value itself.
+        pub fn into_inner(self) -> T {
+            self.0.into_inner()
+        }
+    }
+}
+
+/// Running one future on the current thread.
+pub mod future {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Wake, Waker};
+
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+        fn wake_by_ref(self: &Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Polls `future` to its end on this thread, parking in between.
+    pub fn block_on<F: Future>(future: F) -> F::Output {
+        let mut future = pin!(future);
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+                return value;
+            }
+            std::thread::park();
+        }
+    }
+}
+
+/// Spinning.
+pub mod hint {
+    pub use crossbeam_utils::Backoff;
+}
+
+/// `std::thread_local!` with a constant initial value.
+#[allow(unused_macros, reason = "first used by the counter")]
+macro_rules! local_key {
+    ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $init:expr) => {
+        ::std::thread_local! { $(#[$attr])* $vis static $name: $t = const { $init } }
+    };
+}
+pub(crate) use local_key;

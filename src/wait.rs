@@ -1,0 +1,229 @@
+//! Who waits, in what order, and for whom a wake-up was meant.
+//!
+//! A [`WaitList`] is plain data: it lives inside the mutex of the block that
+//! owns it, next to the condition that is waited for. A thread and a task
+//! wait in the same queue, so a queue has one notion of "next" for both ends.
+//!
+//! # The protocol
+//!
+//! 1. Under the lock: check the condition; if it does not hold, [`push`] and
+//!    keep the [`Ticket`]. Unlock, then park or return `Pending`.
+//! 2. Whoever makes the condition true does so under the same lock and
+//!    [`pop`]s a waiter there. It unlocks, then wakes it.
+//! 3. A waiter that stops waiting, for whatever reason (woken, deadline,
+//!    cancelled future), takes the lock and [`remove`]s its ticket.
+//!
+//! # Invariants
+//!
+//! 1. *No wake-up is lost*: check and push are one critical section, change
+//!    and pop are another; either the check sees the change or the pop sees
+//!    the waiter.
+//! 2. *A ticket is answered once*: an entry leaves the list either by `pop`
+//!    (it was woken) or by `remove` returning `true` (it was not). A waiter
+//!    for which `remove` returns `false` holds a wake-up that was meant for
+//!    it: it must use it or hand it to the next.
+//! 3. *First come, first woken.*
+//!
+//! Every operation is O(1). Waking runs foreign code (a `Waker`), so it always
+//! happens after the lock is released: `pop` returns the waiter.
+//!
+//! [`push`]: WaitList::push
+//! [`pop`]: WaitList::pop
+//! [`remove`]: WaitList::remove
+
+use crate::sync::thread::{self, Thread};
+use slab::Slab;
+use std::task::Waker;
+
+/// A parked thread or a pending task.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    Thread(Thread),
+    Task(Waker),
+}
+
+impl Waiter {
+    /// The calling thread.
+    pub(crate) fn this_thread() -> Self {
+        Self::Thread(thread::current())
+    }
+
+    /// Wakes it. Call this without holding a lock.
+    pub(crate) fn wake(self) {
+        match self {
+            Self::Thread(thread) => thread.unpark(),
+            Self::Task(waker) => waker.wake(),
+        }
+    }
+}
+
+/// A place in a [`WaitList`]. Not reused: a stale ticket matches nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    key: usize,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    waiter: Waiter,
+    serial: u64,
+    before: Option<usize>,
+    after: Option<usize>,
+}
+
+/// A first-in first-out list of waiters with O(1) removal from the middle: a
+/// doubly linked list whose links are slab keys.
+#[derive(Debug)]
+pub(crate) struct WaitList {
+    entries: Slab<Entry>,
+    first: Option<usize>,
+    last: Option<usize>,
+    next_serial: u64,
+}
+
+impl WaitList {
+    pub(crate) const fn new() -> Self {
+        Self { entries: Slab::new(), first: None, last: None, next_serial: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Adds a waiter behind all others.
+    pub(crate) fn push(&mut self, waiter: Waiter) -> Ticket {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let key = self.entries.insert(Entry { waiter, serial, before: self.last, after: None });
+        match self.last {
+            Some(last) => self.entries[last].after = Some(key),
+            None => self.first = Some(key),
+        }
+        self.last = Some(key);
+        Ticket { key, serial }
+    }
+
+    /// Takes the waiter that has waited longest. The caller wakes it after
+    /// unlocking.
+    pub(crate) fn pop(&mut self) -> Option<Waiter> {
+        self.first.map(|key| self.unlink(key).waiter)
+    }
+
+    /// Takes every waiter, first come first.
+    pub(crate) fn pop_all(&mut self) -> Vec<Waiter> {
+        std::iter::from_fn(|| self.pop()).collect()
+    }
+
+    /// Takes the waiter out. `false` if it had been popped: its wake-up is
+    /// under way, and whoever gives up waiting must hand it on (invariant 2).
+    #[must_use]
+    pub(crate) fn remove(&mut self, ticket: Ticket) -> bool {
+        let present = self.holds(ticket);
+        if present {
+            self.unlink(ticket.key);
+        }
+        present
+    }
+
+    /// Whether the ticket still waits.
+    pub(crate) fn holds(&self, ticket: Ticket) -> bool {
+        matches!(self.entries.get(ticket.key), Some(entry) if entry.serial == ticket.serial)
+    }
+
+    /// A task that is polled again keeps its place but may have a new waker.
+    /// `false` if the ticket no longer waits.
+    #[must_use]
+    pub(crate) fn refresh(&mut self, ticket: Ticket, waker: &Waker) -> bool {
+        if !self.holds(ticket) {
+            return false;
+        }
+        match &mut self.entries[ticket.key].waiter {
+            Waiter::Task(old) => old.clone_from(waker),
+            Waiter::Thread(_) => unreachable!("a thread's ticket is not polled"),
+        }
+        true
+    }
+
+    fn unlink(&mut self, key: usize) -> Entry {
+        let entry = self.entries.remove(key);
+        match entry.before {
+            Some(before) => self.entries[before].after = entry.after,
+            None => self.first = entry.after,
+        }
+        match entry.after {
+            Some(after) => self.entries[after].before = entry.before,
+            None => self.last = entry.before,
+        }
+        entry
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    struct Mark(AtomicUsize, usize);
+    impl Wake for Mark {
+        fn wake(self: Arc<Self>) {
+            self.0.store(self.1, Ordering::Relaxed);
+        }
+    }
+
+    /// The label of a popped waiter, seen through the wake-up itself.
+    fn label(waiter: Waiter, marks: &[Arc<Mark>]) -> usize {
+        waiter.wake();
+        let hit = marks
+            .iter()
+            .position(|mark| mark.0.swap(usize::MAX, Ordering::Relaxed) != usize::MAX)
+            .expect("some mark was woken");
+        marks[hit].1
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: crate::test_seeds("wait"),
+            ..ProptestConfig::default()
+        })]
+        /// push, pop and remove in any order agree with a `Vec` of labels.
+        #[test]
+        fn agrees_with_a_vec(steps in prop::collection::vec((0..3_u8, any::<prop::sample::Index>()), 1..60)) {
+            let mut list = WaitList::new();
+            let mut oracle: Vec<usize> = Vec::new();
+            let mut tickets: Vec<(usize, Ticket)> = Vec::new();
+            let mut marks: Vec<Arc<Mark>> = Vec::new();
+            for (step, pick) in steps {
+                match step {
+                    0 => {
+                        let id = marks.len();
+                        marks.push(Arc::new(Mark(AtomicUsize::new(usize::MAX), id)));
+                        tickets.push((id, list.push(Waiter::Task(Waker::from(marks[id].clone())))));
+                        oracle.push(id);
+                    }
+                    1 => {
+                        let popped = list.pop().map(|waiter| label(waiter, &marks));
+                        let expected = (!oracle.is_empty()).then(|| oracle.remove(0));
+                        prop_assert_eq!(popped, expected);
+                    }
+                    _ if !tickets.is_empty() => {
+                        let (id, ticket) = tickets[pick.index(tickets.len())];
+                        let expected = oracle.iter().position(|x| *x == id);
+                        prop_assert_eq!(list.holds(ticket), expected.is_some());
+                        prop_assert_eq!(list.remove(ticket), expected.is_some());
+                        if let Some(at) = expected {
+                            oracle.remove(at);
+                        }
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(list.is_empty(), oracle.is_empty());
+            }
+            let rest: Vec<usize> = list.pop_all().into_iter().map(|waiter| label(waiter, &marks)).collect();
+            prop_assert_eq!(rest, oracle);
+        }
+    }
+}
