@@ -1,1 +1,22 @@
 //! Tools around the models; the models themselves are in `models/`.
+//!
+//! * [`seeded`] shows that the checks can fail: it puts known bugs into a copy
+//!   of the source, one at a time, and asks the check named for each to find it.
+#![cfg(not(loom))]
+
+pub mod seeded;
+
+use std::path::PathBuf;
+
+/// The root of the workspace that this was built from.
+#[must_use]
+pub fn workspace_root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map_or_else(|| here.clone(), PathBuf::from)
+}
+
+/// Where cargo puts what it builds for the workspace at `root`.
+#[must_use]
+pub fn target_dir(root: &std::path::Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
+}
