@@ -91,7 +91,6 @@ impl Model {
             return;
         };
         let executions: u64 = reached.values().sum();
-        self.record(executions, reached.len(), &bound);
         let expected: std::collections::BTreeSet<O> = expected.into_iter().collect();
         let never: Vec<_> = expected.iter().filter(|o| !reached.contains_key(o)).collect();
         let beyond: Vec<_> = reached.keys().filter(|o| !expected.contains(o)).collect();
@@ -102,6 +101,7 @@ impl Model {
             self.name
         );
         assert!(executions > 1, "{}: a single execution explores nothing", self.name);
+        self.record(executions, reached.len(), &bound);
     }
 
     /// Runs `body` under every explored schedule; the asserts are inside it.

@@ -5,4 +5,5 @@
 #[path = "../kit/mod.rs"]
 pub(crate) mod kit;
 
+mod ground;
 mod naive;

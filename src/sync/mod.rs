@@ -22,6 +22,9 @@
 //!   side all-`SeqCst`, where the two are equal.
 //! * loom's `unpark` may wake a thread out of a lock. `thread::park` is built
 //!   on its `Notify` instead.
+//! * shuttle's `park` may wake for no reason any number of times, so that a
+//!   loop around it has endless schedules. Here it wakes for a reason; that
+//!   callers allow for the other case is what loom shows.
 //! * Neither checker has a clock. [`thread::park_until`] under shuttle may
 //!   expire at any scheduling point; under loom a deadline that lies ahead
 //!   never expires.

@@ -78,13 +78,43 @@ impl Condvar {
 
 /// Threads.
 pub mod thread {
-    pub use ::shuttle::thread::{Builder, JoinHandle, Thread, current, park, spawn, yield_now};
+    pub use ::shuttle::thread::{Builder, JoinHandle, spawn, yield_now};
 
     use super::super::Parked;
+    use ::shuttle::future::batch_semaphore::{BatchSemaphore, Fairness};
     use std::num::NonZeroUsize;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Instant;
+
+    ::shuttle::thread_local! {
+        static PARKER: Thread = Thread(Arc::new(BatchSemaphore::new(0, Fairness::Unfair)));
+    }
+
+    /// A handle that can wake a parked thread.
+    #[derive(Clone, Debug)]
+    pub struct Thread(Arc<BatchSemaphore>);
+
+    impl Thread {
+        /// Makes the thread's token available. Two wake-ups at the same time
+        /// may leave two tokens: the second is a wake-up for no reason.
+        pub fn unpark(&self) {
+            if self.0.available_permits() == 0 {
+                self.0.release(1);
+            }
+        }
+    }
+
+    /// The handle of the running thread.
+    pub fn current() -> Thread {
+        PARKER.with(Clone::clone)
+    }
+
+    /// Waits for the token. shuttle's own `park` may wake for no reason at any
+    /// step and any number of times: a loop around it has endless schedules.
+    pub fn park() {
+        current().0.acquire_blocking(1).expect("it is never closed");
+    }
 
     /// Parks until unparked or until the deadline, which a thread of its own
     /// lets pass whenever the scheduler likes.
