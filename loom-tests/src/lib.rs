@@ -1,9 +1,11 @@
 //! Tools around the models; the models themselves are in `models/`.
 //!
 //! * [`seeded`] shows that the checks can fail: it puts known bugs into a copy
-//!   of the source, one at a time, and asks the check named for each to find it.
+//!   of the source, one at a time, and asks the check named for each to find it;
+//! * [`bounds`] writes down how far each model was explored.
 #![cfg(not(loom))]
 
+pub mod bounds;
 pub mod seeded;
 
 use std::path::PathBuf;

@@ -68,14 +68,19 @@ pub(super) fn passed(stdout: &str, name: &str) -> bool {
     })
 }
 
-/// The message of the first panic that was reported.
-#[must_use]
+/// The message of the first panic that was reported, or that there was none
+/// where there should have been.
 pub(super) fn panic_message(stdout: &str, stderr: &str) -> Option<String> {
+    if let Some(line) = stdout.lines().find(|line| line.contains("test did not panic")) {
+        return Some(line.to_owned());
+    }
     [stdout, stderr].into_iter().find_map(|output| {
         let mut lines = output.lines().skip_while(|line| !line.contains("panicked at "));
         lines.next()?;
-        let stop = |line: &&str| !line.is_empty() && !line.starts_with("stack backtrace:");
-        let message: Vec<&str> = lines.take_while(stop).take(6).collect();
+        let ends = ["stack backtrace:", "note: run with `RUST_BACKTRACE"];
+        let inside =
+            |line: &&str| !line.is_empty() && !ends.iter().any(|end| line.starts_with(end));
+        let message: Vec<&str> = lines.take_while(inside).take(6).collect();
         Some(message.join("\n"))
     })
 }
@@ -131,6 +136,8 @@ mod tests {
         assert_eq!(classify(FAILED, "", Ended::Badly), Verdict::Failed);
         assert_eq!(panic_message(FAILED, "").unwrap(), "assertion failed: x\n  left: 1");
         assert_eq!(panic_message(PASSED, ""), None);
+        let calm = "---- a stdout ----\nnote: test did not panic as expected at x.rs:1:2\n";
+        assert_eq!(panic_message(calm, "").unwrap(), calm.lines().nth(1).unwrap());
     }
 
     #[test]
