@@ -5,9 +5,12 @@
 #[cfg(all(test, not(loom)))]
 extern crate self as selvedge;
 
+pub mod exercises;
+pub mod map;
 pub mod outcome;
 #[doc(hidden)]
 pub mod sync;
+pub mod threads;
 mod wait;
 
 /// A [`NonZeroUsize`](std::num::NonZeroUsize) from a constant, checked at

@@ -1,0 +1,505 @@
+//! The ordered map over threads.
+//!
+//! A closure is applied to every item of a source by several threads, and the
+//! results come back in the order of the items: all at once as a vector
+//! ([`map`](Threads::map), [`map_slice`](Threads::map_slice)), or lazily
+//! ([`stream`](Threads::stream)) with a hard bound on how far the work runs
+//! ahead of whoever consumes it.
+//!
+//! ```
+//! use selvedge::threads::{self, Threads};
+//!
+//! let words = ["loom", "shuttle", "weft"];
+//! assert_eq!(threads::map(words, str::len), [4, 7, 4]);
+//!
+//! // Endless input, bounded memory, borrowed state.
+//! let offset = 10;
+//! let sum: u64 = Threads::new().stream(0.., |n| n + offset, |results| results.take(100).sum());
+//! assert_eq!(sum, (10..110).sum());
+//! ```
+//!
+//! # Who does what
+//!
+//! The thread that calls is one of the workers, and the only one that pulls
+//! the source, so the source need not be `Send` and closure and items may
+//! borrow from its stack. The others are helpers from one pool for the
+//! process, spawned when first needed, kept for ten seconds when idle, at
+//! most 1,024. The number of helpers follows `max_workers` and not the number
+//! of cores: closures that block can be many. A call never waits for a helper
+//! to become free; with none it does everything itself. One worker
+//! (`max_workers` of 1) is a plain loop on the calling thread.
+//!
+//! # Chunks
+//!
+//! Unless [`chunk`](Threads::chunk) says otherwise, a worker takes as many
+//! items at a time as lately took about 40 us: items of 20 ms go one at a
+//! time, items of 5 ns in chunks of up to 4,096.
+//!
+//! # Progress
+//!
+//! A caller that has nothing to do waits only for items that a helper has
+//! started. It never runs another job's items meanwhile, so maps nest without
+//! deadlock and without unrelated work on the stack.
+//!
+//! # Cancellation
+//!
+//! A map ends early when its results are dropped, when the closure that
+//! consumes them returns or panics, when an item panics, or at an error. Items
+//! that were not started never are; items that were are waited for. Nothing is
+//! left running when a call returns, even if the iterator of results was
+//! forgotten with `mem::forget`.
+
+mod crew;
+mod error;
+mod indexed;
+mod pace;
+mod pool;
+mod results;
+mod stream;
+
+pub use error::{MapError, MapErrorKind, OnError};
+#[doc(hidden)]
+pub use pool::Pool;
+pub use results::Results;
+
+use crate::outcome::{Outcome, Panic};
+use crate::sync::{Mutex, thread};
+use indexed::Indexed;
+use pace::Pace;
+use results::{Driver, Hook, Limits};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::OnceLock;
+use stream::{Flow, Job, LARGEST_CHUNK, Step};
+
+/// The eager forms keep all results anyway and pull at least so far ahead.
+const EAGER_AHEAD: usize = 4096;
+
+/// [`Threads::map`] with the defaults.
+pub fn map<I, R, F>(xs: I, f: F) -> Vec<R>
+where
+    I: IntoIterator<Item: Send>,
+    R: Send,
+    F: Fn(I::Item) -> R + Sync,
+{
+    Threads::new().map(xs, f)
+}
+
+/// How to run an ordered map over threads: a builder that is `Copy` and can
+/// be used again.
+#[derive(Clone, Copy, Default)]
+#[must_use]
+pub struct Threads<'a> {
+    max_workers: Option<NonZeroUsize>,
+    window: Option<NonZeroUsize>,
+    chunk: Option<NonZeroUsize>,
+    on_error: OnError,
+    hook: Option<Hook<'a>>,
+    pool: Option<&'a Pool>,
+}
+
+impl<'a> Threads<'a> {
+    /// One worker a core, everything else as it comes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// At most so many closures run at once, the caller's thread included.
+    /// Default: [`available_parallelism`](std::thread::available_parallelism).
+    pub fn max_workers(mut self, max_workers: NonZeroUsize) -> Self {
+        self.max_workers = Some(max_workers);
+        self
+    }
+
+    /// Hard bound, in items, on what was pulled from the source and not yet
+    /// handed to the consumer: waiting, in flight and buffered together.
+    ///
+    /// Default: sixteen chunks a worker, never more than 65,536 items (the
+    /// eager forms: at least 4,096 items). Fewer than `max_workers` leaves
+    /// workers idle. [`map_slice`](Self::map_slice) and
+    /// [`map_range`](Self::map_range) have no use for it.
+    pub fn window(mut self, window: NonZeroUsize) -> Self {
+        self.window = Some(window);
+        self
+    }
+
+    /// Items are pulled, and handed to workers, so many at a time (fewer at the
+    /// end of the input or of the window). Default: adaptive; see the
+    /// [module](self).
+    pub fn chunk(mut self, chunk: NonZeroUsize) -> Self {
+        self.chunk = Some(chunk);
+        self
+    }
+
+    /// Which error ends [`try_map`](Self::try_map). Default: the first in
+    /// order.
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// Calls `hook(done, total)` on the calling thread whenever it takes stock:
+    /// after each chunk of results received in order, or (slices, ranges) after
+    /// each range that the caller did itself, and at the end. `done` never
+    /// decreases and never exceeds `total`, which is `None` if the source does
+    /// not know its length.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use selvedge::threads::Threads;
+    ///
+    /// let seen = AtomicUsize::new(0);
+    /// let report = |done, total| {
+    ///     assert_eq!(total, Some(50));
+    ///     seen.store(done, Ordering::Relaxed);
+    /// };
+    /// Threads::new().progress(&report).map(0..50, |n| n * n);
+    /// assert_eq!(seen.into_inner(), 50);
+    /// ```
+    pub fn progress(mut self, hook: &'a (dyn Fn(usize, Option<usize>) + Sync)) -> Self {
+        self.hook = Some(hook);
+        self
+    }
+
+    /// Takes helpers from this pool: for models, which must not share one.
+    #[doc(hidden)]
+    pub fn on(mut self, pool: &'a Pool) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// The results of `f` for every item, in input order.
+    ///
+    /// # Panics
+    ///
+    /// With the payload of the panic of the lowest index, after everything has
+    /// stopped; or with that of the source, if all items before were done.
+    ///
+    /// ```
+    /// use selvedge::{nz, threads::Threads};
+    ///
+    /// let squares = Threads::new().max_workers(nz!(4)).map([1, 2, 3], |n| n * n);
+    /// assert_eq!(squares, [1, 4, 9]);
+    /// ```
+    pub fn map<I, R, F>(&self, xs: I, f: F) -> Vec<R>
+    where
+        I: IntoIterator<Item: Send>,
+        R: Send,
+        F: Fn(I::Item) -> R + Sync,
+    {
+        let xs = xs.into_iter();
+        let mut all = Vec::with_capacity(xs.size_hint().0);
+        self.run(xs, Plain(f), EAGER_AHEAD, |results| all.extend(results));
+        all
+    }
+
+    /// The results of `f` for every element of a slice, in order. The fastest
+    /// form: workers write straight into the output.
+    ///
+    /// # Panics
+    ///
+    /// As [`map`](Self::map).
+    ///
+    /// ```
+    /// use selvedge::threads::Threads;
+    ///
+    /// let text = vec!["a".to_string(), "bc".to_string()];
+    /// let lengths = Threads::new().map_slice(&text, |word| word.len());
+    /// assert_eq!(lengths, [1, 2]);
+    /// ```
+    pub fn map_slice<'x, T, R, F>(&self, xs: &'x [T], f: F) -> Vec<R>
+    where
+        T: Sync,
+        R: Send,
+        F: Fn(&'x T) -> R + Sync,
+    {
+        let block = |range: Range<usize>| xs[range].iter().map(&f);
+        self.indexed(xs.len(), block)
+    }
+
+    /// The results of `f` for every index in `range`, in order, without a
+    /// source to pull.
+    ///
+    /// # Panics
+    ///
+    /// As [`map`](Self::map).
+    ///
+    /// ```
+    /// use selvedge::threads::Threads;
+    ///
+    /// assert_eq!(Threads::new().map_range(3..6, |i| i * 10), [30, 40, 50]);
+    /// ```
+    pub fn map_range<R, F>(&self, range: Range<usize>, f: F) -> Vec<R>
+    where
+        R: Send,
+        F: Fn(usize) -> R + Sync,
+    {
+        let start = range.start;
+        let block = |part: Range<usize>| (start + part.start..start + part.end).map(&f);
+        self.indexed(range.len(), block)
+    }
+
+    /// The values of `f` for every item, in input order, or the error at which
+    /// the map stopped ([`on_error`](Self::on_error) says which).
+    ///
+    /// # Errors
+    ///
+    /// The index of an item and what its closure returned or panicked with.
+    /// Items after it are not started, and the source is not pulled, once the
+    /// error is noticed; results after it are dropped.
+    ///
+    /// # Panics
+    ///
+    /// If the source does, and no error comes before that.
+    ///
+    /// ```
+    /// use selvedge::threads::Threads;
+    ///
+    /// let error = Threads::new().try_map(["1", "two", "3", "iv"], str::parse::<u8>).unwrap_err();
+    /// assert_eq!(error.index, 1);
+    /// assert_eq!(error.to_string(), "item 1: invalid digit found in string");
+    /// ```
+    pub fn try_map<I, R, E, F>(&self, xs: I, f: F) -> Result<Vec<R>, MapError<E>>
+    where
+        I: IntoIterator<Item: Send>,
+        R: Send,
+        E: Send,
+        F: Fn(I::Item) -> Result<R, E> + Sync,
+    {
+        let xs = xs.into_iter();
+        match self.on_error {
+            OnError::FirstInOrder => self.run(xs, InOrder(f), EAGER_AHEAD, |mut results| {
+                let mut all = Vec::new();
+                while let Some(entry) = results.entry() {
+                    let index = all.len();
+                    match entry {
+                        Ok(Ok(value)) => all.push(value),
+                        Ok(Err(error)) => {
+                            return Err(MapError { index, kind: MapErrorKind::Error(error) });
+                        }
+                        Err(payload) => return Err(MapError::panicked(index, &payload)),
+                    }
+                }
+                Ok(all)
+            }),
+            OnError::FirstSeen => {
+                let first = Mutex::new(None);
+                let step = FirstSeen { f, first: &first };
+                let all: Vec<R> = self.run(xs, step, EAGER_AHEAD, |results| results.collect());
+                match first.into_inner() {
+                    None => Ok(all),
+                    Some(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// How every item ended, in input order: its value, its error or its
+    /// panic. Nothing stops the map.
+    ///
+    /// # Panics
+    ///
+    /// If the source does.
+    ///
+    /// ```
+    /// use selvedge::{outcome::Outcome, threads::Threads};
+    ///
+    /// let ends = Threads::new().map_outcomes([4, 0], |n| match n {
+    ///     0 => Err("zero"),
+    ///     n => Ok(12 / n),
+    /// });
+    /// assert_eq!(ends, [Outcome::Ok(3), Outcome::Err("zero")]);
+    /// ```
+    pub fn map_outcomes<I, R, E, F>(&self, xs: I, f: F) -> Vec<Outcome<R, E>>
+    where
+        I: IntoIterator<Item: Send>,
+        R: Send,
+        E: Send,
+        F: Fn(I::Item) -> Result<R, E> + Sync,
+    {
+        self.run(xs.into_iter(), Caught(f), EAGER_AHEAD, |results| results.collect())
+    }
+
+    /// Gives `body` the results of `f`, lazily and in input order.
+    ///
+    /// Nothing is pulled before the first result is asked for. From then on
+    /// the source is pulled, on this thread and inside `next`, as far ahead as
+    /// [`window`](Self::window) allows, so endless sources are fine. When
+    /// `body` returns or panics, or drops the results, the work stops; this
+    /// call returns when the last item under way is finished.
+    ///
+    /// A closure that returns `Result` makes a stream of results: collect it
+    /// into a `Result<Vec<_>, _>` to stop at the first error in order.
+    ///
+    /// # Panics
+    ///
+    /// If `body` does; if an item or the source panicked, and its turn comes
+    /// (see [`Results`]).
+    ///
+    /// ```
+    /// use selvedge::{nz, threads::Threads};
+    ///
+    /// let lines = "5\n7\nx\n9".lines();
+    /// let sum = Threads::new().window(nz!(64)).stream(lines, str::parse::<u32>, |results| {
+    ///     results.map_while(Result::ok).sum::<u32>()
+    /// });
+    /// assert_eq!(sum, 12);
+    /// ```
+    pub fn stream<I, R, F, B, O>(&self, xs: I, f: F, body: B) -> O
+    where
+        I: IntoIterator<Item: Send>,
+        R: Send,
+        F: Fn(I::Item) -> R + Sync,
+        B: FnOnce(Results<'_, R>) -> O,
+    {
+        self.run(xs.into_iter(), Plain(f), 0, body)
+    }
+
+    /// [`stream`](Self::stream) of how every item ended: errors and panics are
+    /// elements and stop nothing.
+    ///
+    /// # Panics
+    ///
+    /// If `body` or the source does.
+    pub fn stream_outcomes<I, R, E, F, B, O>(&self, xs: I, f: F, body: B) -> O
+    where
+        I: IntoIterator<Item: Send>,
+        R: Send,
+        E: Send,
+        F: Fn(I::Item) -> Result<R, E> + Sync,
+        B: FnOnce(Results<'_, Outcome<R, E>>) -> O,
+    {
+        self.run(xs.into_iter(), Caught(f), 0, body)
+    }
+
+    fn limits(&self, ahead: usize) -> Limits<'a> {
+        Limits {
+            workers: self.max_workers.unwrap_or_else(cores).get(),
+            window: self.window,
+            chunk: self.chunk,
+            ahead,
+            hook: self.hook,
+        }
+    }
+
+    fn pool(&self) -> &'a Pool {
+        self.pool.unwrap_or_else(|| Pool::of_process())
+    }
+
+    fn run<I, S, O>(
+        &self,
+        source: I,
+        step: S,
+        ahead: usize,
+        body: impl FnOnce(Results<'_, S::Out>) -> O,
+    ) -> O
+    where
+        I: Iterator<Item: Send>,
+        S: Step<I::Item>,
+    {
+        let limits = self.limits(ahead);
+        let job = Job::new(step, limits.workers, Pace::new(self.chunk, LARGEST_CHUNK));
+        self.pool().crew(limits.workers - 1, &|crew: &_| job.help(crew), |crew| {
+            let mut driver = Driver::new(&job, crew, limits, source);
+            body(Results::new(&mut driver))
+        })
+    }
+
+    fn indexed<R, B>(&self, len: usize, block: impl Fn(Range<usize>) -> B + Sync) -> Vec<R>
+    where
+        R: Send,
+        B: Iterator<Item = R>,
+    {
+        match Indexed::run(self.pool(), self.limits(0), len, block) {
+            Ok(all) => all,
+            Err((_, payload)) => resume_unwind(payload),
+        }
+    }
+}
+
+impl fmt::Debug for Threads<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads")
+            .field("max_workers", &self.max_workers)
+            .field("window", &self.window)
+            .field("chunk", &self.chunk)
+            .field("on_error", &self.on_error)
+            .field("progress", &self.hook.is_some())
+            .finish()
+    }
+}
+
+/// The cores, asked for once: the question costs some system calls.
+fn cores() -> NonZeroUsize {
+    static CORES: OnceLock<NonZeroUsize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+}
+
+/// Every result is one.
+struct Plain<F>(F);
+
+impl<T, R: Send, F: Fn(T) -> R + Sync> Step<T> for Plain<F> {
+    type Out = R;
+
+    #[inline]
+    fn step(&self, _index: usize, item: T) -> Flow<R> {
+        Flow::Go((self.0)(item))
+    }
+}
+
+/// An error is the last result.
+struct InOrder<F>(F);
+
+impl<T, R: Send, E: Send, F: Fn(T) -> Result<R, E> + Sync> Step<T> for InOrder<F> {
+    type Out = Result<R, E>;
+
+    fn step(&self, _index: usize, item: T) -> Flow<Result<R, E>> {
+        match (self.0)(item) {
+            Ok(value) => Flow::Go(Ok(value)),
+            Err(error) => Flow::Last(Err(error)),
+        }
+    }
+}
+
+/// The first error or panic is kept, and ends everything.
+struct FirstSeen<'s, F, E> {
+    f: F,
+    first: &'s Mutex<Option<MapError<E>>>,
+}
+
+impl<T, R: Send, E: Send, F: Fn(T) -> Result<R, E> + Sync> Step<T> for FirstSeen<'_, F, E> {
+    type Out = R;
+
+    fn step(&self, index: usize, item: T) -> Flow<R> {
+        let error = match catch_unwind(AssertUnwindSafe(|| (self.f)(item))) {
+            Ok(Ok(value)) => return Flow::Go(value),
+            Ok(Err(error)) => MapError { index, kind: MapErrorKind::Error(error) },
+            Err(payload) => MapError::panicked(index, &payload),
+        };
+        let mut first = self.first.lock();
+        let late = if first.is_some() { Some(error) } else { first.replace(error) };
+        drop(first);
+        drop(late);
+        Flow::Abort
+    }
+}
+
+/// Errors and panics are values.
+struct Caught<F>(F);
+
+impl<T, R: Send, E: Send, F: Fn(T) -> Result<R, E> + Sync> Step<T> for Caught<F> {
+    type Out = Outcome<R, E>;
+
+    fn step(&self, _index: usize, item: T) -> Flow<Outcome<R, E>> {
+        Flow::Go(match catch_unwind(AssertUnwindSafe(|| (self.0)(item))) {
+            Ok(result) => result.into(),
+            Err(payload) => {
+                let panic = Panic::from_payload(&*payload);
+                crew::discard(payload);
+                Outcome::Panicked(panic)
+            }
+        })
+    }
+}

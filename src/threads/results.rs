@@ -1,0 +1,312 @@
+//! The caller's side of an ordered map: pulls the source, works when there is
+//! nothing better to do, hands out results in input order.
+
+use super::crew::{Crew, Payload};
+use super::pace::Pace;
+use super::stream::{Desk, End, Flow, Job, LARGEST_CHUNK, Step};
+use std::collections::VecDeque;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// The hook of [`Threads::progress`](super::Threads::progress).
+pub(super) type Hook<'h> = &'h (dyn Fn(usize, Option<usize>) + Sync);
+
+/// The window when none is given, in items.
+pub(super) const WIDEST: usize = 65_536;
+
+/// The results of a [`stream`](super::Threads::stream), lazily and in input
+/// order.
+///
+/// Dropping it stops the work: items that have not been started never will
+/// be. After the last result, and after a panic, it yields nothing more.
+///
+/// # Panics
+///
+/// `next` panics with the payload of the closure's panic when it comes to the
+/// index at which the closure panicked, after all results before it. A panic
+/// of the source comes after the results of all items that were pulled.
+#[must_use = "results are computed as they are asked for"]
+pub struct Results<'r, R> {
+    current: VecDeque<R>,
+    driver: &'r mut (dyn Drive<R> + 'r),
+}
+
+/// What [`Results`] needs of a [`Driver`], whose type names the source and the
+/// closure: one dynamic call a chunk.
+pub(super) trait Drive<R> {
+    fn refill(&mut self, used: VecDeque<R>) -> Refill<R>;
+    fn stop(&mut self);
+}
+
+pub(super) enum Refill<R> {
+    /// The next results, at least one.
+    More(VecDeque<R>),
+    /// The item after the last result panicked.
+    Panicked(Payload),
+    Done,
+}
+
+impl<'r, R> Results<'r, R> {
+    pub(super) fn new(driver: &'r mut (dyn Drive<R> + 'r)) -> Self {
+        Self { current: VecDeque::new(), driver }
+    }
+
+    /// The next result, or what the next item panicked with.
+    #[inline]
+    pub(super) fn entry(&mut self) -> Option<Result<R, Payload>> {
+        match self.current.pop_front() {
+            Some(result) => Some(Ok(result)),
+            None => self.entry_after_refill(),
+        }
+    }
+
+    #[cold]
+    fn entry_after_refill(&mut self) -> Option<Result<R, Payload>> {
+        match self.driver.refill(std::mem::take(&mut self.current)) {
+            Refill::More(results) => {
+                self.current = results;
+                self.current.pop_front().map(Ok)
+            }
+            Refill::Panicked(payload) => Some(Err(payload)),
+            Refill::Done => None,
+        }
+    }
+}
+
+impl<R> Iterator for Results<'_, R> {
+    type Item = R;
+
+    #[inline]
+    fn next(&mut self) -> Option<R> {
+        match self.entry()? {
+            Ok(result) => Some(result),
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.current.len(), None)
+    }
+}
+
+impl<R> std::iter::FusedIterator for Results<'_, R> {}
+
+impl<R> Drop for Results<'_, R> {
+    fn drop(&mut self) {
+        self.driver.stop();
+    }
+}
+
+impl<R> fmt::Debug for Results<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Results").field("at_hand", &self.current.len()).finish_non_exhaustive()
+    }
+}
+
+/// How far the caller may pull ahead, how fast, and whom it tells.
+#[derive(Clone, Copy)]
+pub(super) struct Limits<'h> {
+    pub(super) workers: usize,
+    /// Hard bound on items pulled and not yet handed out.
+    pub(super) window: Option<NonZeroUsize>,
+    pub(super) chunk: Option<NonZeroUsize>,
+    /// Without a window: the least that may be pulled ahead.
+    pub(super) ahead: usize,
+    pub(super) hook: Option<Hook<'h>>,
+}
+
+impl Limits<'_> {
+    /// Items that may be pulled and not handed out while a chunk has `pace`.
+    /// Without a window that is sixteen chunks a worker: slow items stay few,
+    /// quick ones come in numbers that are worth a lock.
+    fn depth(&self, pace: usize) -> usize {
+        match self.window {
+            Some(window) => window.get(),
+            None => pace.saturating_mul(16 * self.workers).clamp(self.ahead.min(WIDEST), WIDEST),
+        }
+    }
+}
+
+/// The state behind [`Results`].
+pub(super) struct Driver<'s, I: Iterator, S: Step<I::Item>> {
+    job: &'s Job<I::Item, S>,
+    crew: &'s Crew,
+    limits: Limits<'s>,
+    /// `None` once it has ended or panicked.
+    source: Option<I>,
+    source_panic: Option<Payload>,
+    total: Option<usize>,
+    batch: Vec<I::Item>,
+    pull: Pace,
+    desk: Desk<I::Item, S::Out>,
+    /// Items that the source yielded.
+    pulled: usize,
+    /// Results that were handed to [`Results`].
+    done: usize,
+    end: Option<End>,
+    over: bool,
+}
+
+impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
+    pub(super) fn new(
+        job: &'s Job<I::Item, S>,
+        crew: &'s Crew,
+        limits: Limits<'s>,
+        source: I,
+    ) -> Self {
+        let (least, most) = source.size_hint();
+        Self {
+            job,
+            crew,
+            limits,
+            source: Some(source),
+            source_panic: None,
+            total: most.filter(|most| *most == least),
+            batch: Vec::new(),
+            pull: Pace::new(limits.chunk, LARGEST_CHUNK),
+            desk: Desk::new(),
+            pulled: 0,
+            done: 0,
+            end: None,
+            over: false,
+        }
+    }
+
+    /// Pulls one batch, if the window has room beside the `in_hand` results
+    /// that are about to be handed out. `false` if nothing was to be pulled.
+    fn pull(&mut self, pace: usize, in_hand: usize) -> bool {
+        let outstanding = self.pulled - self.done + in_hand;
+        let room = self.limits.depth(pace).saturating_sub(outstanding);
+        let Some(source) = self.source.as_mut().filter(|_| room > 0) else {
+            return false;
+        };
+        let wanted = self.pull.size().min(room);
+        let started = self.pull.start();
+        let batch = &mut self.batch;
+        let pulled = catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..wanted {
+                match source.next() {
+                    Some(item) => batch.push(item),
+                    None => return true,
+                }
+            }
+            source.size_hint().1 == Some(0)
+        }));
+        let count = self.batch.len();
+        self.pulled += count;
+        self.pull.end(count, started);
+        let dry = match pulled {
+            Ok(dry) => dry,
+            Err(payload) => {
+                self.source_panic = Some(payload);
+                true
+            }
+        };
+        self.job.push(&mut self.batch, dry, self.crew);
+        if dry {
+            self.source = None;
+        }
+        true
+    }
+
+    /// The next results when all there is is this thread.
+    fn alone(&mut self, mut used: VecDeque<S::Out>) -> Refill<S::Out> {
+        let Some(item) = self.source.as_mut().and_then(Iterator::next) else {
+            self.source = None;
+            return self.finish();
+        };
+        let index = self.done;
+        match catch_unwind(AssertUnwindSafe(|| self.job.step().step(index, item))) {
+            Err(payload) => {
+                self.end = Some(End::Panicked(payload));
+                return self.finish();
+            }
+            Ok(Flow::Abort) => return self.finish(),
+            Ok(Flow::Last(result)) => {
+                self.end = Some(End::Over);
+                used.push_back(result);
+            }
+            Ok(Flow::Go(result)) => used.push_back(result),
+        }
+        self.hand_out(used.len());
+        Refill::More(used)
+    }
+
+    /// Counts results that are handed out, and tells.
+    fn hand_out(&mut self, count: usize) {
+        self.done += count;
+        if let Some(hook) = self.limits.hook {
+            hook(self.done, self.total.filter(|total| self.done <= *total));
+        }
+    }
+
+    /// Nothing follows but perhaps a panic.
+    fn finish(&mut self) -> Refill<S::Out> {
+        self.over = true;
+        self.job.stop();
+        match self.end.take() {
+            Some(End::Panicked(payload)) => Refill::Panicked(payload),
+            Some(End::Over) => Refill::Done,
+            None => match self.source_panic.take() {
+                Some(payload) => resume_unwind(payload),
+                None => Refill::Done,
+            },
+        }
+    }
+}
+
+impl<I: Iterator, S: Step<I::Item>> Drive<S::Out> for Driver<'_, I, S> {
+    fn refill(&mut self, mut used: VecDeque<S::Out>) -> Refill<S::Out> {
+        if self.over {
+            return Refill::Done;
+        }
+        if self.end.is_some() {
+            return self.finish();
+        }
+        if self.limits.workers == 1 {
+            return self.alone(used);
+        }
+        loop {
+            let view = self.job.look(std::mem::take(&mut used));
+            if view.aborted {
+                self.stop();
+                return Refill::Done;
+            }
+            if let Some(chunk) = view.chunk {
+                let count = chunk.results.len();
+                self.end = chunk.end;
+                self.hand_out(count);
+                if !view.shut && view.ready < view.pace.saturating_mul(self.limits.workers) {
+                    self.pull(view.pace, count);
+                }
+                if count > 0 {
+                    return Refill::More(chunk.results);
+                }
+                if self.end.is_some() {
+                    return self.finish();
+                }
+                used = chunk.results;
+                continue;
+            }
+            if !view.shut && self.pull(view.pace, 0) {
+                continue;
+            }
+            if !self.job.help_once(&mut self.desk) && !self.job.wait_for_head() {
+                return self.finish();
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.over = true;
+        self.job.stop();
+    }
+}
+
+/// Stops the work even if the [`Results`] were forgotten.
+impl<I: Iterator, S: Step<I::Item>> Drop for Driver<'_, I, S> {
+    fn drop(&mut self) {
+        self.job.stop();
+    }
+}

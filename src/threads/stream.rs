@@ -1,0 +1,376 @@
+//! What the caller and its helpers share while an ordered map runs: the queue
+//! of items that were pulled, and the chunks of results on their way back.
+//!
+//! # Algorithm
+//!
+//! The caller pulls items into `ready`. A worker (a helper, or the caller
+//! itself) takes the oldest few of them as one chunk and opens a place for its
+//! results at the end of `chunks`; places are in the order of the items, so
+//! the front of `chunks` is always the next one to hand out. All of it is
+//! under one mutex that is held for the moves only: no code of the user's runs
+//! under it.
+//!
+//! # Invariants
+//!
+//! 1. Items are taken in input order, so every item that was never taken comes
+//!    after every one that was: when an item ends the job at index `i`, all
+//!    items before `i` have been taken and will be finished.
+//! 2. A place in `chunks` is filled exactly once, by the worker that opened
+//!    it, whatever happens in the user's code.
+//! 3. Items and results are never dropped under the lock.
+
+use super::crew::{Crew, Payload};
+use super::pace::Pace;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::hint::Backoff;
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The most items that one adaptive chunk holds.
+pub(super) const LARGEST_CHUNK: usize = 4096;
+
+/// What to do with an item, and what its result means for the rest.
+pub(super) trait Step<T>: Sync {
+    /// What an item becomes.
+    type Out: Send;
+
+    /// Does the item at `index`.
+    fn step(&self, index: usize, item: T) -> Flow<Self::Out>;
+}
+
+/// The result of one item.
+#[derive(Debug)]
+pub(super) enum Flow<R> {
+    /// A result; go on.
+    Go(R),
+    /// A result; nothing after this index is wanted.
+    Last(R),
+    /// Nothing is wanted any more, not even what came before.
+    Abort,
+}
+
+/// How a chunk ended early.
+pub(super) enum End {
+    /// The item after its last result panicked.
+    Panicked(Payload),
+    /// Its last result was a [`Flow::Last`], or it was cut short because
+    /// nobody wants the rest.
+    Over,
+}
+
+/// The results of a run of consecutive items.
+pub(super) struct Chunk<R> {
+    pub(super) results: VecDeque<R>,
+    pub(super) end: Option<End>,
+}
+
+/// A worker's own workplace: the chunk it is at.
+pub(super) struct Desk<T, R> {
+    items: Vec<T>,
+    results: Vec<R>,
+    first: usize,
+    place: usize,
+    pace: Pace,
+}
+
+impl<T, R> Desk<T, R> {
+    pub(super) fn new() -> Self {
+        let pace = Pace::adaptive(1);
+        Self { items: Vec::new(), results: Vec::new(), first: 0, place: 0, pace }
+    }
+}
+
+struct State<T, R> {
+    ready: VecDeque<T>,
+    /// The index of the first item of `ready`.
+    taken: usize,
+    /// The chunks that were taken and not yet received, oldest first.
+    chunks: VecDeque<Option<Chunk<R>>>,
+    /// How many chunks were received: the number of the front one.
+    received: usize,
+    /// The source has ended: nothing will be added to `ready`.
+    dry: bool,
+    /// Nothing more is to be taken.
+    shut: bool,
+    /// Not even what was finished is wanted.
+    aborted: bool,
+    /// Helpers that wait on `work`.
+    asleep: usize,
+    /// The caller waits on `head`.
+    caller_waits: bool,
+    pace: Pace,
+    /// Empty buffers to use again.
+    spare: Vec<VecDeque<R>>,
+}
+
+/// See the module.
+pub(super) struct Job<T, S: Step<T>> {
+    step: S,
+    state: Mutex<State<T, S::Out>>,
+    /// Helpers wait here for items.
+    work: Condvar,
+    /// The caller waits here for the front chunk.
+    head: Condvar,
+    /// Items from this index on need not be done. Written under the lock.
+    cut: AtomicUsize,
+    workers: usize,
+}
+
+/// What the caller finds when it looks.
+pub(super) struct View<R> {
+    /// The front chunk, if it is finished.
+    pub(super) chunk: Option<Chunk<R>>,
+    /// Items nobody has taken.
+    pub(super) ready: usize,
+    /// How many of them a worker would like to take.
+    pub(super) pace: usize,
+    /// No more input is wanted.
+    pub(super) shut: bool,
+    /// No more output is wanted either.
+    pub(super) aborted: bool,
+}
+
+impl<T, S: Step<T>> Job<T, S> {
+    pub(super) fn new(step: S, workers: usize, pace: Pace) -> Self {
+        Self {
+            step,
+            state: Mutex::new(State {
+                ready: VecDeque::new(),
+                taken: 0,
+                chunks: VecDeque::new(),
+                received: 0,
+                dry: false,
+                shut: false,
+                aborted: false,
+                asleep: 0,
+                caller_waits: false,
+                pace,
+                spare: Vec::new(),
+            }),
+            work: Condvar::new(),
+            head: Condvar::new(),
+            cut: AtomicUsize::new(usize::MAX),
+            workers,
+        }
+    }
+
+    /// The step, for a caller that works alone.
+    pub(super) fn step(&self) -> &S {
+        &self.step
+    }
+
+    /// A helper's part: takes chunks until there is nothing left to take.
+    pub(super) fn help(&self, crew: &Crew) {
+        let mut desk = Desk::new();
+        let mut state = self.state.lock();
+        loop {
+            if state.take(self.workers, &mut desk) {
+                self.call_another(state, crew);
+                self.work_off(&mut desk);
+                state = self.state.lock();
+                continue;
+            }
+            if state.dry || state.shut {
+                return;
+            }
+            state = self.wait_for_items(state);
+        }
+    }
+
+    /// The caller's part: one chunk, if there are items.
+    pub(super) fn help_once(&self, desk: &mut Desk<T, S::Out>) -> bool {
+        let taken = self.state.lock().take(self.workers, desk);
+        if taken {
+            self.work_off(desk);
+        }
+        taken
+    }
+
+    /// Adds pulled items; `dry` if they were the last ones.
+    pub(super) fn push(&self, items: &mut Vec<T>, dry: bool, crew: &Crew) {
+        let mut state = self.state.lock();
+        state.ready.extend(items.drain(..));
+        state.dry |= dry;
+        if dry && state.asleep > 0 {
+            drop(state);
+            self.work.notify_all();
+            return;
+        }
+        // A job of one item is the caller's.
+        if dry && state.taken == 0 && state.ready.len() == 1 {
+            return;
+        }
+        self.call_another(state, crew);
+    }
+
+    /// If items are left, wakes a helper for them, or asks for one.
+    fn call_another(&self, state: MutexGuard<'_, State<T, S::Out>>, crew: &Crew) {
+        if state.ready.is_empty() || state.shut {
+            return;
+        }
+        let asleep = state.asleep > 0;
+        drop(state);
+        if asleep {
+            self.work.notify_one();
+        } else {
+            crew.ask();
+        }
+    }
+
+    fn wait_for_items<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State<T, S::Out>>,
+    ) -> MutexGuard<'s, State<T, S::Out>> {
+        let backoff = Backoff::new();
+        while !backoff.is_completed() {
+            drop(state);
+            backoff.snooze();
+            state = self.state.lock();
+            if !state.must_wait() {
+                return state;
+            }
+        }
+        while state.must_wait() {
+            state.asleep += 1;
+            state = self.work.wait(state);
+            state.asleep -= 1;
+        }
+        state
+    }
+
+    /// Does the chunk on the desk and fills its place (invariant 2).
+    fn work_off(&self, desk: &mut Desk<T, S::Out>) {
+        let started = desk.pace.start();
+        let (first, results) = (desk.first, &mut desk.results);
+        let mut aborted = false;
+        let mut over = false;
+        let mut items = desk.items.drain(..);
+        let count = items.len();
+        let worked = catch_unwind(AssertUnwindSafe(|| {
+            for (index, item) in (first..).zip(items.by_ref()) {
+                // ORDERING: Relaxed; a stale value means one item too many,
+                // and who must know for sure looks under the lock.
+                if index >= self.cut.load(Ordering::Relaxed) {
+                    over = true;
+                    return;
+                }
+                match self.step.step(index, item) {
+                    Flow::Go(result) => results.push(result),
+                    Flow::Last(result) => {
+                        results.push(result);
+                        over = true;
+                        return;
+                    }
+                    Flow::Abort => {
+                        aborted = true;
+                        return;
+                    }
+                }
+            }
+        }));
+        let end = match worked {
+            Err(payload) => Some(End::Panicked(payload)),
+            Ok(()) => (over || aborted).then_some(End::Over),
+        };
+        let ended_at = first + results.len();
+        let mut state = self.state.lock();
+        state.pace.end(count, started);
+        if end.is_some() {
+            state.shut = true;
+            if aborted {
+                state.aborted = true;
+                self.cut.store(0, Ordering::Relaxed);
+            } else if ended_at < self.cut.load(Ordering::Relaxed) {
+                self.cut.store(ended_at, Ordering::Relaxed);
+            }
+        }
+        let at = desk.place - state.received;
+        let spare = state.spare.pop().unwrap_or_default();
+        let results = std::mem::replace(results, spare.into());
+        state.chunks[at] = Some(Chunk { results: results.into(), end });
+        let wake = state.caller_waits && (at == 0 || aborted);
+        drop(state);
+        if wake {
+            self.head.notify_one();
+        }
+        // What was not done is dropped last, when the caller knows how the
+        // chunk ended.
+        drop(items);
+    }
+
+    /// Takes the front chunk if it is finished, and looks around. `used` is an
+    /// empty buffer to use again.
+    pub(super) fn look(&self, used: VecDeque<S::Out>) -> View<S::Out> {
+        let mut state = self.state.lock();
+        if used.capacity() > 0 && state.spare.len() < self.workers {
+            state.spare.push(used);
+        }
+        let mut chunk = None;
+        if let Some(Some(_)) = state.chunks.front() {
+            chunk = state.chunks.pop_front().flatten();
+            state.received += 1;
+        }
+        View {
+            chunk,
+            ready: state.ready.len(),
+            pace: state.pace.size(),
+            shut: state.shut,
+            aborted: state.aborted,
+        }
+    }
+
+    /// Waits until the front chunk is finished; `false` if there is none.
+    pub(super) fn wait_for_head(&self) -> bool {
+        let backoff = Backoff::new();
+        let mut state = self.state.lock();
+        while state.head_is_open() && !backoff.is_completed() {
+            drop(state);
+            backoff.snooze();
+            state = self.state.lock();
+        }
+        while state.head_is_open() {
+            state.caller_waits = true;
+            state = self.head.wait(state);
+            state.caller_waits = false;
+        }
+        !state.chunks.is_empty()
+    }
+
+    /// Nothing more is wanted: helpers leave after the item they are at.
+    pub(super) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.shut = true;
+        self.cut.store(0, Ordering::Relaxed);
+        let asleep = state.asleep > 0;
+        drop(state);
+        if asleep {
+            self.work.notify_all();
+        }
+    }
+}
+
+impl<T, R> State<T, R> {
+    /// Moves the next chunk of items to the desk, if there is one.
+    fn take(&mut self, workers: usize, desk: &mut Desk<T, R>) -> bool {
+        if self.shut || self.ready.is_empty() {
+            return false;
+        }
+        let count = self.pace.share(self.ready.len(), workers);
+        desk.items.extend(self.ready.drain(..count));
+        desk.first = self.taken;
+        desk.pace = self.pace;
+        desk.place = self.received + self.chunks.len();
+        self.taken += count;
+        self.chunks.push_back(None);
+        true
+    }
+
+    fn must_wait(&self) -> bool {
+        self.ready.is_empty() && !self.dry && !self.shut
+    }
+
+    fn head_is_open(&self) -> bool {
+        !self.aborted && matches!(self.chunks.front(), Some(None))
+    }
+}
