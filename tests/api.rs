@@ -1,0 +1,59 @@
+//! What callers may rely on without reading code: which public types cross
+//! threads, stay movable and can be printed.
+#![cfg(not(loom))]
+#![allow(missing_docs, reason = "a test binary")]
+
+use selvedge::outcome::{Cancelled, Crash, Outcome, Panic, TimedOut};
+use std::rc::Rc;
+
+/// Whether a concrete type implements a trait: an inherent constant is chosen
+/// before one from a trait, and exists only where the bound holds.
+macro_rules! implements {
+    ($type:ty, $trait:path) => {{
+        #[allow(dead_code)]
+        struct Probe<T: ?Sized>(std::marker::PhantomData<T>);
+        #[allow(dead_code)]
+        trait Otherwise {
+            const HOLDS: bool = false;
+        }
+        impl<T: ?Sized> Otherwise for Probe<T> {}
+        #[allow(dead_code)]
+        impl<T: ?Sized + $trait> Probe<T> {
+            const HOLDS: bool = true;
+        }
+        <Probe<$type>>::HOLDS
+    }};
+}
+
+/// Rows of a type and exactly those of the traits that it has.
+macro_rules! table {
+    ($($type:ty: $traits:literal;)*) => {
+        [$((
+            stringify!($type),
+            $traits,
+            [
+                ("Send", implements!($type, Send)),
+                ("Sync", implements!($type, Sync)),
+                ("Unpin", implements!($type, Unpin)),
+                ("Debug", implements!($type, std::fmt::Debug)),
+                ("Error", implements!($type, std::error::Error)),
+            ],
+        )),*]
+    };
+}
+
+#[test]
+fn public_types_have_the_traits_they_promise() {
+    let rows = table! {
+        Outcome<u8, String>: "Send Sync Unpin Debug";
+        Outcome<Rc<u8>, String>: "Unpin Debug";
+        Panic: "Send Sync Unpin Debug Error";
+        Cancelled: "Send Sync Unpin Debug Error";
+        TimedOut: "Send Sync Unpin Debug Error";
+        Crash: "Send Sync Unpin Debug Error";
+    };
+    for (name, expected, traits) in rows {
+        let has: Vec<_> = traits.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
+        assert_eq!(has.join(" "), expected, "{name}");
+    }
+}
