@@ -28,6 +28,7 @@ use cargo::{Cargo, Ran};
 use clap::Parser;
 use scratch::Scratch;
 use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -87,6 +88,7 @@ pub fn run(root: &Path, options: &Options, out: &mut dyn Write) -> Result<bool> 
     ensure!(stale.is_empty(), "{}", stale.join("\n"));
 
     let target = options.target_dir.clone().unwrap_or_else(|| crate::target_dir(root));
+    let _alone = only_run(&target)?;
     let cargo = Cargo { source: scratch.path(), target: &target };
     let mut caught = 0;
     for suite in bugs.chunk_by(|one, next| one.suite() == next.suite()) {
@@ -107,6 +109,15 @@ pub fn run(root: &Path, options: &Options, out: &mut dyn Write) -> Result<bool> 
     }
     writeln!(out, "caught {caught} of {}", bugs.len())?;
     Ok(caught == bugs.len())
+}
+
+/// Waits until no other run uses the same build output: one would run what the
+/// other has just built from its bug.
+fn only_run(target: &Path) -> Result<File> {
+    fs::create_dir_all(target)?;
+    let lock = File::create(target.join("seeded.lock"))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(lock)
 }
 
 struct Report {

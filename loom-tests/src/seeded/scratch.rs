@@ -169,3 +169,96 @@ fn walk(root: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EDIT: &str =
+        "--- a/src/lib.rs\n+++ b/src/lib.rs\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n";
+    const ADD: &str = "diff --git a/src/new.rs b/src/new.rs\nnew file mode 100644\n\
+        --- /dev/null\n+++ b/src/new.rs\n@@ -0,0 +1 @@\n+new\n";
+
+    fn write(root: &Path, path: &str, text: &str) -> PathBuf {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn tree() -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "Cargo.toml", "");
+        write(root.path(), "src/lib.rs", "one\ntwo\nthree\n");
+        write(root.path(), "proptest-regressions/wait.txt", "old\n");
+        root
+    }
+
+    fn files(scratch: &Scratch) -> Vec<(PathBuf, String)> {
+        let mut files = Vec::new();
+        walk(scratch.path(), Path::new(""), &mut files).unwrap();
+        files.sort();
+        let read = |path: &PathBuf| fs::read_to_string(scratch.path().join(path)).unwrap();
+        files.iter().map(|path| (path.clone(), read(path))).collect()
+    }
+
+    #[test]
+    fn a_bug_goes_in_and_comes_out_with_all_it_left_behind() {
+        let (root, patches) = (tree(), tempfile::tempdir().unwrap());
+        let scratch = Scratch::copy_of(root.path()).unwrap();
+        let before = files(&scratch);
+        let patch = write(patches.path(), "a.patch", &format!("{EDIT}{ADD}"));
+        scratch.fits(&patch).unwrap();
+        assert_eq!(files(&scratch), before, "only looking changes nothing");
+
+        let bug = scratch.apply(&patch).unwrap();
+        assert_eq!(
+            fs::read_to_string(scratch.path().join("src/lib.rs")).unwrap(),
+            "one\n2\nthree\n"
+        );
+        assert!(scratch.path().join("src/new.rs").exists());
+        write(scratch.path(), "proptest-regressions/wait.txt", "old\na seed of this bug\n");
+        write(scratch.path(), "proptest-regressions/queue.txt", "another\n");
+        scratch.revert(bug).unwrap();
+        assert_eq!(files(&scratch), before);
+    }
+
+    #[test]
+    fn a_patch_that_does_not_fit_changes_nothing() {
+        let (root, patches) = (tree(), tempfile::tempdir().unwrap());
+        let scratch = Scratch::copy_of(root.path()).unwrap();
+        let before = files(&scratch);
+        let stale = EDIT.replace("-two", "-zwei");
+        let patch = write(patches.path(), "a.patch", &format!("{ADD}{stale}"));
+        assert!(scratch.fits(&patch).is_err());
+        assert!(scratch.apply(&patch).is_err());
+        assert_eq!(files(&scratch), before);
+    }
+
+    #[test]
+    fn build_output_and_history_stay_behind() {
+        let root = tree();
+        write(root.path(), "target/CACHEDIR.TAG", "");
+        write(root.path(), "target/debug/big", "");
+        write(root.path(), ".git/HEAD", "");
+        let scratch = Scratch::copy_of(root.path()).unwrap();
+        let names: Vec<_> = files(&scratch).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(
+            names,
+            ["Cargo.toml", "proptest-regressions/wait.txt", "src/lib.rs"].map(PathBuf::from)
+        );
+    }
+
+    #[test]
+    fn in_a_repository_only_what_it_does_not_ignore_is_copied() {
+        let root = tree();
+        write(root.path(), ".gitignore", "/secret\n");
+        write(root.path(), "secret", "");
+        let git = Command::new("git").args(["init", "-q"]).current_dir(root.path()).status();
+        assert!(git.unwrap().success());
+        let scratch = Scratch::copy_of(root.path()).unwrap();
+        assert!(scratch.path().join("src/lib.rs").exists());
+        assert!(!scratch.path().join("secret").exists());
+        assert!(!scratch.path().join(".git").exists());
+    }
+}
