@@ -5,9 +5,11 @@
 #[cfg(all(test, not(loom)))]
 extern crate self as selvedge;
 
+pub mod cancel;
 pub mod exercises;
 pub mod map;
 pub mod outcome;
+pub mod semaphore;
 #[doc(hidden)]
 pub mod sync;
 pub mod threads;

@@ -36,7 +36,7 @@ use slab::Slab;
 use std::task::Waker;
 
 /// A parked thread or a pending task.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Waiter {
     Thread(Thread),
     Task(Waker),
@@ -65,24 +65,33 @@ pub(crate) struct Ticket {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<P> {
     waiter: Waiter,
+    wants: P,
     serial: u64,
     before: Option<usize>,
     after: Option<usize>,
 }
 
 /// A first-in first-out list of waiters with O(1) removal from the middle: a
-/// doubly linked list whose links are slab keys.
+/// doubly linked list whose links are slab keys. `P` is what each one waits
+/// for, where that differs (a number of permits).
 #[derive(Debug)]
-pub(crate) struct WaitList {
-    entries: Slab<Entry>,
+pub(crate) struct WaitList<P = ()> {
+    entries: Slab<Entry<P>>,
     first: Option<usize>,
     last: Option<usize>,
     next_serial: u64,
 }
 
 impl WaitList {
+    /// Adds a waiter behind all others.
+    pub(crate) fn push(&mut self, waiter: Waiter) -> Ticket {
+        self.push_wanting(waiter, ())
+    }
+}
+
+impl<P> WaitList<P> {
     pub(crate) const fn new() -> Self {
         Self { entries: Slab::new(), first: None, last: None, next_serial: 0 }
     }
@@ -91,17 +100,29 @@ impl WaitList {
         self.first.is_none()
     }
 
-    /// Adds a waiter behind all others.
-    pub(crate) fn push(&mut self, waiter: Waiter) -> Ticket {
+    /// Adds a waiter behind all others, with what it waits for.
+    pub(crate) fn push_wanting(&mut self, waiter: Waiter, wants: P) -> Ticket {
         let serial = self.next_serial;
         self.next_serial += 1;
-        let key = self.entries.insert(Entry { waiter, serial, before: self.last, after: None });
+        let entry = Entry { waiter, wants, serial, before: self.last, after: None };
+        let key = self.entries.insert(entry);
         match self.last {
             Some(last) => self.entries[last].after = Some(key),
             None => self.first = Some(key),
         }
         self.last = Some(key);
         Ticket { key, serial }
+    }
+
+    /// What the waiter that has waited longest waits for.
+    pub(crate) fn first_wants(&self) -> Option<&P> {
+        self.first.map(|key| &self.entries[key].wants)
+    }
+
+    /// Handles to every waiter, all of which stay in the list: for an event
+    /// that is not a grant (a close), told to all.
+    pub(crate) fn all(&self) -> Vec<Waiter> {
+        self.entries.iter().map(|(_, entry)| entry.waiter.clone()).collect()
     }
 
     /// Takes the waiter that has waited longest. The caller wakes it after
@@ -119,11 +140,13 @@ impl WaitList {
     /// under way, and whoever gives up waiting must hand it on (invariant 2).
     #[must_use]
     pub(crate) fn remove(&mut self, ticket: Ticket) -> bool {
-        let present = self.holds(ticket);
-        if present {
-            self.unlink(ticket.key);
-        }
-        present
+        self.take(ticket).is_some()
+    }
+
+    /// [`remove`](Self::remove) for callers that drop the waiter after they
+    /// unlock: the last waker of a task drops the task, and whatever it holds.
+    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Waiter> {
+        self.holds(ticket).then(|| self.unlink(ticket.key).waiter)
     }
 
     /// Whether the ticket still waits.
@@ -145,7 +168,7 @@ impl WaitList {
         true
     }
 
-    fn unlink(&mut self, key: usize) -> Entry {
+    fn unlink(&mut self, key: usize) -> Entry<P> {
         let entry = self.entries.remove(key);
         match entry.before {
             Some(before) => self.entries[before].after = entry.after,

@@ -5,5 +5,7 @@
 #[path = "../kit/mod.rs"]
 pub(crate) mod kit;
 
+mod cancel;
 mod ground;
 mod naive;
+mod semaphore;
