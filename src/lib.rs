@@ -6,14 +6,18 @@
 extern crate self as selvedge;
 
 pub mod cancel;
-pub mod counter;
 pub mod exercises;
 pub mod map;
 pub mod outcome;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub mod rt;
 pub mod semaphore;
 #[doc(hidden)]
 pub mod sync;
 pub mod threads;
+#[cfg(not(loom))]
+pub mod timeout;
 mod wait;
 
 /// A [`NonZeroUsize`](std::num::NonZeroUsize) from a constant, checked at

@@ -6,7 +6,8 @@
 pub(crate) mod kit;
 
 mod cancel;
-mod counter;
 mod ground;
 mod naive;
 mod semaphore;
+#[cfg(not(loom))]
+mod timeout;

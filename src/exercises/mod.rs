@@ -1,9 +1,7 @@
 //! The twelve exercises by their names, each a thin use of a block.
 
-mod counter;
 mod map;
 mod map_threaded;
 
-pub use counter::SafeCounter;
 pub use map::concurrent_map;
 pub use map_threaded::{map_threaded, square};

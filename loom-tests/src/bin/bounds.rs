@@ -5,10 +5,9 @@
 fn main() {}
 
 #[cfg(not(loom))]
-fn main() -> std::process::ExitCode {
+fn main() -> anyhow::Result<()> {
     use clap::Parser as _;
     use loom_tests::bounds;
 
-    let options = bounds::Options::parse();
-    loom_tests::exit(bounds::run(&loom_tests::workspace_root(), &options).map(|()| true))
+    bounds::run(&loom_tests::workspace_root(), &bounds::Options::parse())
 }

@@ -1,0 +1,295 @@
+//! Timeouts and deadlines that nest.
+//!
+//! # Algorithm
+//!
+//! A future is polled first; only if it is pending is the clock read and a
+//! timer armed, so a future that is ready costs no clock. While it is polled
+//! its deadline is the task's ([`current`]), so that whatever it calls, and
+//! whatever it spawns with [`inherit`], knows.
+//!
+//! # States of a timeout
+//!
+//! | state | leaves it when |
+//! |---|---|
+//! | unbegun: a duration, no clock yet | the first poll is pending, or something inside asks for the deadline |
+//! | armed: an instant, and a timer | the future is ready, or the timer has fired |
+//!
+//! # Invariants
+//!
+//! 1. *Minimum*: a timeout never outlives one that encloses it. Its timer is
+//!    set to the earliest deadline of all it is under, and [`Elapsed`] names
+//!    that one.
+//! 2. *Tie rule*: a value that is ready in the poll in which the timer is
+//!    found to have fired wins. So the result is the value or [`Elapsed`],
+//!    never both, and a value is never lost to a timer that fired while it
+//!    was being made.
+//! 3. *One beginning*: clocks of nested timeouts that begin in one poll begin
+//!    at the same instant.
+//!
+//! # Linearization points
+//!
+//! The poll of the future that returns ready, else the poll of the timer.
+//!
+//! # Progress
+//!
+//! Nobody blocks. A future that does not return from its poll holds up its
+//! own deadline, like everything else on its thread: [`Elapsed::late_by`] and
+//! [`Timeout::on_overrun`] tell. A future that yields without end does not.
+//!
+//! # Cancellation
+//!
+//! Dropping a timeout drops its future. At the deadline the future is dropped
+//! too ([`Timeout`]), given time to end ([`Timeout::or_grace`]), or handed
+//! back ([`Timeout::or_detach`]).
+//!
+//! # Model bounds
+//!
+//! One task, one deadline or two; see `loom-tests/models/timeout.rs`.
+
+mod deadline;
+mod timer;
+
+pub use deadline::{Deadline, Inherit, current, inherit, within};
+
+use crate::cancel::Token;
+use crate::outcome::TimedOut;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use timer::Timer;
+
+/// Runs `future` for `allowance` at most.
+///
+/// The clock begins when the first poll is pending (or when something inside
+/// asks for the [`current`] deadline), not at this call. An allowance of zero
+/// is one poll.
+///
+/// # Panics
+///
+/// The future, when it is pending outside of a runtime with a clock.
+///
+/// # Cancel safety
+///
+/// That of `future`, which is dropped at the deadline.
+///
+/// ```
+/// use selvedge::timeout::with_timeout;
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+/// #     .unwrap().block_on(async {
+/// let ms = Duration::from_millis;
+/// assert_eq!(with_timeout(async { 7 }, ms(50)).await, Ok(7));
+/// let slow = tokio::time::sleep(ms(200));
+/// let elapsed = with_timeout(slow, ms(50)).named("sleep").await.unwrap_err();
+/// assert_eq!(elapsed.to_string(), "timed out: sleep of 50ms passed");
+/// # });
+/// ```
+pub fn with_timeout<F: Future>(future: F, allowance: Duration) -> Timeout<F> {
+    Timeout { future, timer: Timer::relative(allowance) }
+}
+
+/// Runs `future` until `deadline` at most.
+///
+/// # Panics
+///
+/// As [`with_timeout`].
+///
+/// # Cancel safety
+///
+/// That of `future`, which is dropped at the deadline.
+pub fn with_deadline<F: Future>(future: F, deadline: Deadline) -> Timeout<F> {
+    Timeout { future, timer: Timer::absolute(deadline) }
+}
+
+/// Which deadline passed, and how late that was noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elapsed {
+    deadline: Deadline,
+    late_by: Duration,
+}
+
+impl Elapsed {
+    /// The one that passed: the timeout's own, or one that it is under.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// How long after the deadline this was noticed. More than the grain of
+    /// the timer (a millisecond) means that something did not yield.
+    #[must_use]
+    pub fn late_by(&self) -> Duration {
+        self.late_by
+    }
+}
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "timed out: {} passed", self.deadline)
+    }
+}
+
+impl std::error::Error for Elapsed {}
+
+impl From<Elapsed> for TimedOut {
+    fn from(elapsed: Elapsed) -> Self {
+        Self::new(elapsed.deadline.name(), elapsed.deadline.allowance())
+    }
+}
+
+/// A poll that began before the deadline and returned after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overrun {
+    /// The deadline.
+    pub deadline: Deadline,
+    /// How long after it the poll returned.
+    pub by: Duration,
+    /// Whether it returned a value, which then won (the tie rule).
+    pub ready: bool,
+}
+
+pin_project_lite::pin_project! {
+    /// The future of [`with_timeout`] and [`with_deadline`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Timeout<F> {
+        #[pin]
+        future: F,
+        #[pin]
+        timer: Timer,
+    }
+}
+
+impl<F: Future> Timeout<F> {
+    /// Names the deadline.
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.timer.name(name);
+        self
+    }
+
+    /// Calls `hook` for a poll that overruns the deadline, whatever it
+    /// returned. The clock is then read before and after every poll, and the
+    /// timeout's own clock begins before the first.
+    pub fn on_overrun(mut self, hook: impl Fn(Overrun) + Send + Sync + 'static) -> Self {
+        self.timer.on_overrun(Box::new(hook));
+        self
+    }
+
+    /// At the deadline, cancels `token` and lets the future go on for `grace`
+    /// at most before it is dropped. Whoever made the future gave it the
+    /// token, or a child of it.
+    pub fn or_grace(self, token: Token, grace: Duration) -> Graceful<F> {
+        Graceful { future: self.future, timer: self.timer, token, grace, passed: None }
+    }
+
+    /// At the deadline, hands the future back. `F` must be `Unpin`: a task
+    /// handle, or a `Pin<Box<_>>`.
+    pub fn or_detach(self) -> Detachable<F>
+    where
+        F: Unpin,
+    {
+        Detachable { future: Some(self.future), timer: self.timer }
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.timer.poll(context, |context| this.future.poll(context))
+    }
+}
+
+/// How a future ended that was given grace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "it may not have ended in time"]
+pub enum Graced<T> {
+    /// In time.
+    InTime(T),
+    /// After the deadline, within the grace. The value is not thrown away: it
+    /// may own something.
+    Late(T, Elapsed),
+    /// Not even within the grace: it was dropped.
+    Dropped(Elapsed),
+}
+
+pin_project_lite::pin_project! {
+    /// The future of [`Timeout::or_grace`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Graceful<F> {
+        #[pin]
+        future: F,
+        #[pin]
+        timer: Timer,
+        token: Token,
+        grace: Duration,
+        passed: Option<Elapsed>,
+    }
+}
+
+impl<F: Future> Future for Graceful<F> {
+    type Output = Graced<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let poll = |context: &mut Context<'_>| this.future.as_mut().poll(context);
+            let ended = ready!(this.timer.as_mut().poll(context, poll));
+            match (ended, *this.passed) {
+                (Ok(value), None) => return Poll::Ready(Graced::InTime(value)),
+                (Ok(value), Some(passed)) => return Poll::Ready(Graced::Late(value, passed)),
+                (Err(_), Some(passed)) => return Poll::Ready(Graced::Dropped(passed)),
+                (Err(elapsed), None) => {
+                    *this.passed = Some(elapsed);
+                    this.token.cancel_with(&cancelled_by(&elapsed));
+                    this.timer.set(Timer::grace(*this.grace));
+                }
+            }
+        }
+    }
+}
+
+/// The cancellation that a deadline causes.
+pub(crate) fn cancelled_by(elapsed: &Elapsed) -> crate::outcome::Cancelled {
+    crate::outcome::Cancelled::because(&elapsed.to_string())
+}
+
+/// A future that did not end in time, and goes on wherever it is awaited.
+#[derive(Debug)]
+pub struct Detached<F> {
+    /// What passed.
+    pub elapsed: Elapsed,
+    /// The future itself, as it was.
+    pub future: F,
+}
+
+pin_project_lite::pin_project! {
+    /// The future of [`Timeout::or_detach`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Detachable<F> {
+        future: Option<F>,
+        #[pin]
+        timer: Timer,
+    }
+}
+
+impl<F: Future + Unpin> Future for Detachable<F> {
+    type Output = Result<F::Output, Detached<F>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let future = this.future.as_mut().expect("polled after it was ready");
+        let ended = ready!(this.timer.poll(context, |context| Pin::new(future).poll(context)));
+        let future = this.future.take();
+        Poll::Ready(ended.map_err(|elapsed| {
+            let future = future.expect("looked at above");
+            Detached { elapsed, future }
+        }))
+    }
+}
