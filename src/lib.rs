@@ -10,6 +10,8 @@ pub mod exercises;
 pub mod map;
 pub mod outcome;
 #[cfg(not(loom))]
+pub mod pipeline;
+#[cfg(not(loom))]
 #[doc(hidden)]
 pub mod rt;
 pub mod semaphore;

@@ -1,0 +1,364 @@
+//! Inputs cut into blocks of whole lines, in bounded memory.
+
+use crate::sync::Mutex;
+use memchr::{memchr, memrchr};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Something to read lines from: a name for messages, and how to open it.
+///
+/// It is opened when its turn comes and closed when it has been read.
+#[must_use]
+pub struct Input {
+    name: Arc<str>,
+    open: Open,
+}
+
+type Open = Box<dyn FnOnce() -> io::Result<Box<dyn Read>>>;
+
+impl Input {
+    /// The file at `path`.
+    pub fn file(path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref().to_owned();
+        let name = path.display().to_string().into();
+        Self { name, open: Box::new(move || Ok(Box::new(File::open(path)?))) }
+    }
+
+    /// The standard input of this process.
+    pub fn stdin() -> Self {
+        Self::reader("standard input", io::stdin())
+    }
+
+    /// A reader that is already open. It is asked for large reads, so it needs
+    /// no buffer of its own.
+    pub fn reader(name: &str, reader: impl Read + 'static) -> Self {
+        Self { name: name.into(), open: Box::new(move || Ok(Box::new(reader))) }
+    }
+
+    /// What messages call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Input").field(&self.name).finish()
+    }
+}
+
+/// Bytes, of which the first `len` count. The rest is kept initialised so that
+/// a buffer that is used again is not cleared again.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Buffer {
+    pub(super) fn filled(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn set(&mut self, bytes: &[u8]) {
+        self.len = 0;
+        self.room_for(bytes.len());
+        self.bytes[..bytes.len()].copy_from_slice(bytes);
+        self.len = bytes.len();
+    }
+
+    fn room_for(&mut self, more: usize) {
+        if self.bytes.len() < self.len + more {
+            self.bytes.resize(self.len + more, 0);
+        }
+    }
+
+    /// Reads `more` bytes, fewer only at the end of the input.
+    fn fill(&mut self, reader: &mut dyn Read, more: usize) -> io::Result<End> {
+        self.room_for(more);
+        let target = self.len + more;
+        while self.len < target {
+            match reader.read(&mut self.bytes[self.len..target]) {
+                Ok(0) => return Ok(End::Reached),
+                Ok(read) => self.len += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(End::Ahead)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Ahead,
+    Reached,
+}
+
+/// Buffers that wait to be used again: workers hand them back, the source
+/// takes them. There are as many as there are blocks in flight.
+#[derive(Debug, Default)]
+pub(super) struct Spare(Mutex<Vec<Buffer>>);
+
+impl Spare {
+    fn take(&self) -> Buffer {
+        self.0.lock().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give(&self, buffer: Buffer) {
+        self.0.lock().push(buffer);
+    }
+}
+
+/// Some lines of one input.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) input: Arc<str>,
+    /// Whether it is the first of its input: line numbers start again.
+    pub(super) first: bool,
+    /// Where it starts in its input, in bytes.
+    pub(super) offset: u64,
+    /// How many bytes of the input it stands for.
+    pub(super) size: u64,
+    pub(super) body: Body,
+}
+
+#[derive(Debug)]
+pub(super) enum Body {
+    /// Whole lines; the last of an input may lack its newline.
+    Lines(Buffer),
+    /// One line that was too long to hold.
+    TooLong,
+}
+
+/// An input that could not be opened or read.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) input: Arc<str>,
+    pub(super) source: io::Error,
+}
+
+/// The source: an iterator of blocks, which ends early at a failure.
+///
+/// Invariant: a block ends with a newline or at the end of its input, so a
+/// line is in one block only. Memory: a buffer holds at most
+/// `max_line + 2 * block_size` bytes.
+pub(super) struct Blocks<'a, I> {
+    inputs: I,
+    current: Option<Current>,
+    /// The start of a line whose end has not been read yet.
+    carry: Vec<u8>,
+    spare: &'a Spare,
+    block_size: usize,
+    max_line: usize,
+    failure: &'a mut Option<Failure>,
+}
+
+struct Current {
+    name: Arc<str>,
+    reader: Box<dyn Read>,
+    first: bool,
+    /// Where `carry` starts.
+    offset: u64,
+    end: End,
+}
+
+impl<'a, I: Iterator<Item = Input>> Blocks<'a, I> {
+    pub(super) fn new(
+        inputs: I,
+        spare: &'a Spare,
+        block_size: usize,
+        max_line: usize,
+        failure: &'a mut Option<Failure>,
+    ) -> Self {
+        Self { inputs, current: None, carry: Vec::new(), spare, block_size, max_line, failure }
+    }
+
+    fn open_next(&mut self) -> Option<Current> {
+        let Input { name, open } = self.inputs.next()?;
+        match open() {
+            Ok(reader) => Some(Current { name, reader, first: true, offset: 0, end: End::Ahead }),
+            Err(source) => {
+                *self.failure = Some(Failure { input: name, source });
+                None
+            }
+        }
+    }
+}
+
+impl<I: Iterator<Item = Input>> Iterator for Blocks<'_, I> {
+    type Item = Block;
+
+    fn next(&mut self) -> Option<Block> {
+        if self.failure.is_some() {
+            return None;
+        }
+        loop {
+            let mut current = match self.current.take() {
+                Some(current) => current,
+                None => self.open_next()?,
+            };
+            let mut buffer = self.spare.take();
+            match current.block(&mut self.carry, &mut buffer, self.block_size, self.max_line) {
+                Ok(Some(cut)) => {
+                    let size = match cut {
+                        Cut::Lines => buffer.len as u64,
+                        Cut::TooLong { size } => size,
+                    };
+                    let body = match cut {
+                        Cut::Lines => Body::Lines(buffer),
+                        Cut::TooLong { .. } => {
+                            self.spare.give(buffer);
+                            Body::TooLong
+                        }
+                    };
+                    let block = Block {
+                        input: Arc::clone(&current.name),
+                        first: std::mem::take(&mut current.first),
+                        offset: current.offset,
+                        size,
+                        body,
+                    };
+                    current.offset += size;
+                    self.current = Some(current);
+                    return Some(block);
+                }
+                Ok(None) => self.spare.give(buffer),
+                Err(source) => {
+                    *self.failure = Some(Failure { input: current.name, source });
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// The places of the newlines in some bytes.
+///
+/// 64 bytes at a time become a number with a bit for each newline, which for
+/// short lines is several times as fast as a search that starts anew at each
+/// of them.
+#[derive(Debug)]
+pub(super) struct Newlines<'a> {
+    rest: std::slice::Chunks<'a, u8>,
+    /// Where the next chunk starts.
+    next: usize,
+    /// The newlines of this chunk that are still to come.
+    bits: u64,
+}
+
+impl<'a> Newlines<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes.chunks(CHUNK), next: 0, bits: 0 }
+    }
+}
+
+const CHUNK: usize = 64;
+
+impl Iterator for Newlines<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.bits == 0 {
+            let chunk = self.rest.next()?;
+            self.bits = match chunk.first_chunk() {
+                Some(chunk) => newline_bits(chunk),
+                None => {
+                    let mut padded = [0; CHUNK];
+                    padded[..chunk.len()].copy_from_slice(chunk);
+                    newline_bits(&padded)
+                }
+            };
+            self.next += CHUNK;
+        }
+        let at = self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
+        Some(self.next - CHUNK + at)
+    }
+}
+
+/// Bit `i` says whether byte `i` is a newline.
+#[inline]
+fn newline_bits(chunk: &[u8; CHUNK]) -> u64 {
+    const NEWLINES: u64 = u64::from_ne_bytes([b'\n'; 8]);
+    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
+    // Moves the high bit of each byte, shifted to its low one, into one byte.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+
+    let (words, _) = chunk.as_chunks::<8>();
+    words.iter().rev().fold(0, |bits, word| {
+        let differs = u64::from_le_bytes(*word) ^ NEWLINES;
+        // The high bit of a byte that differs in no bit; nothing is carried
+        // from one byte to the next.
+        let same = !(((differs & LOW) + LOW) | differs | LOW);
+        bits << 8 | ((same >> 7).wrapping_mul(GATHER) >> 56)
+    })
+}
+
+/// What was cut from the input.
+enum Cut {
+    Lines,
+    TooLong { size: u64 },
+}
+
+impl Current {
+    /// Fills `buffer` with the next lines; `None` at the end of the input.
+    fn block(
+        &mut self,
+        carry: &mut Vec<u8>,
+        buffer: &mut Buffer,
+        block_size: usize,
+        max_line: usize,
+    ) -> io::Result<Option<Cut>> {
+        buffer.set(carry);
+        carry.clear();
+        let mut searched = 0;
+        loop {
+            if self.end == End::Ahead {
+                // The first read tops the carried bytes up to a block.
+                let more = block_size.saturating_sub(buffer.len).max(block_size.div_ceil(2));
+                self.end = buffer.fill(&mut *self.reader, more)?;
+            }
+            if let Some(newline) = memrchr(b'\n', &buffer.filled()[searched..]) {
+                let cut = searched + newline + 1;
+                carry.extend_from_slice(&buffer.filled()[cut..]);
+                buffer.len = cut;
+                return Ok(Some(Cut::Lines));
+            }
+            searched = buffer.len;
+            if self.end == End::Reached {
+                return Ok((buffer.len > 0).then_some(Cut::Lines));
+            }
+            // One more than the limit may still be the CR of a CRLF.
+            if buffer.len > max_line.saturating_add(1) {
+                return self.skip_line(carry, buffer, block_size).map(Some);
+            }
+        }
+    }
+
+    /// Reads to the end of a line that is too long, keeping none of it.
+    fn skip_line(
+        &mut self,
+        carry: &mut Vec<u8>,
+        buffer: &mut Buffer,
+        block_size: usize,
+    ) -> io::Result<Cut> {
+        let mut size = buffer.len as u64;
+        while self.end == End::Ahead {
+            buffer.len = 0;
+            self.end = buffer.fill(&mut *self.reader, block_size)?;
+            if let Some(newline) = memchr(b'\n', buffer.filled()) {
+                size += newline as u64 + 1;
+                carry.extend_from_slice(&buffer.filled()[newline + 1..]);
+                break;
+            }
+            size += buffer.len as u64;
+        }
+        Ok(Cut::TooLong { size })
+    }
+}

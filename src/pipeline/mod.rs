@@ -1,0 +1,272 @@
+//! Lines in, totals per key out: parse, transform, aggregate.
+//!
+//! ```
+//! use selvedge::pipeline::{Input, Pipeline, times};
+//!
+//! let lines: &[u8] = b"a:1\nb:2\nbad\na:3\n";
+//! let report = Pipeline::key_value()
+//!     .transform(times(2))
+//!     .run([Input::reader("lines", lines)])?;
+//!
+//! assert_eq!(report.totals.sorted(), [("a", 8), ("b", 4)]);
+//! assert_eq!(report.samples[0].to_string(), "lines:3: no colon: \"bad\"");
+//! # Ok::<(), selvedge::pipeline::Error>(())
+//! ```
+//!
+//! # Algorithm
+//!
+//! The calling thread reads the inputs in blocks of whole lines (`lines`) and
+//! gives them to the ordered thread map. A worker parses and transforms a
+//! block and adds its records into a table of its own, which it pours into a
+//! shared, sharded one when it is full (`table`, `totals`). The calling thread
+//! takes the blocks' reports in input order and adds up what depends on order:
+//! line numbers, and which malformed lines come first (`work`).
+//!
+//! # Invariants
+//!
+//! 1. *Every line counts once*: it is in a total or in
+//!    [`Progress::malformed`]; none is dropped in silence. A line is what ends
+//!    with a newline, or what follows the last newline if that is not nothing;
+//!    a carriage return before the newline belongs to the line ending. A line
+//!    does not go on from one input into the next.
+//! 2. *The result does not depend on the workers*: totals, counts, samples and
+//!    the error of a run are the same for any number of workers, any block
+//!    size and any schedule. Sums are exact and therefore commute; what does
+//!    not commute is taken in input order.
+//! 3. *Memory is bounded*: beyond the totals themselves, each block in flight
+//!    holds at most [`max_line`](Pipeline::max_line) plus two
+//!    [`block_size`](Pipeline::block_size)s and each worker about a megabyte,
+//!    on endless input as well.
+//! 4. *The first failure in input order is the one reported*: a panic in a
+//!    stage, or an input that cannot be read.
+//!
+//! # Progress
+//!
+//! Workers wait for each other only at the locks of the shared table's shards,
+//! for the time of adding 32 records, and run no foreign code there. A reader that blocks (a
+//! pipe) blocks the calling thread; the workers idle.
+//!
+//! # Cancellation
+//!
+//! A run ends at the end of its input or at its first failure, whichever comes
+//! first; work that is in flight at a failure is finished and thrown away.
+
+mod lines;
+mod parse;
+mod report;
+mod table;
+mod totals;
+mod work;
+
+pub use lines::Input;
+pub use parse::{Parsed, Reason, Record, key_value};
+pub use report::{Error, Location, Malformed, Progress, Report};
+pub use totals::{Overflow, Totals};
+
+use crate::threads::Threads;
+use lines::{Blocks, Failure, Spare};
+use std::fmt;
+use std::num::NonZeroUsize;
+use totals::Gatherer;
+use work::{Sum, Worker};
+
+/// A run to be: its stages and its limits. Consuming builder.
+#[must_use]
+pub struct Pipeline<P, T> {
+    workers: NonZeroUsize,
+    block_size: NonZeroUsize,
+    max_line: NonZeroUsize,
+    samples: usize,
+    overflow: Overflow,
+    parse: P,
+    transform: T,
+}
+
+/// Reads this many bytes at a time unless told.
+const BLOCK_SIZE: NonZeroUsize = crate::nz!(256 << 10);
+/// A line is at most this long unless told.
+const MAX_LINE: NonZeroUsize = crate::nz!(1 << 20);
+/// A line is at most this long whatever is told.
+const LONGEST_LINE: NonZeroUsize = crate::nz!(1 << 30);
+/// Blocks in flight, for each worker: one being parsed and one waiting.
+const BLOCKS_PER_WORKER: NonZeroUsize = crate::nz!(2);
+/// So many malformed lines are kept unless told.
+const SAMPLES: usize = 10;
+
+impl Pipeline<(), ()> {
+    /// A pipeline that parses lines with [`key_value`] and changes nothing.
+    pub fn key_value() -> Pipeline<
+        impl for<'a> Fn(&'a str) -> Parsed<'a> + Sync,
+        impl for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync,
+    > {
+        Self::parsing(key_value)
+    }
+
+    /// A pipeline that parses lines with `parse` and changes nothing.
+    ///
+    /// `parse` gets a line without its line ending. It runs on the workers.
+    pub fn parsing<P>(parse: P) -> Pipeline<P, impl for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync>
+    where
+        P: for<'a> Fn(&'a str) -> Parsed<'a> + Sync,
+    {
+        Pipeline {
+            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            block_size: BLOCK_SIZE,
+            max_line: MAX_LINE,
+            samples: SAMPLES,
+            overflow: Overflow::default(),
+            parse,
+            transform: unchanged,
+        }
+    }
+}
+
+fn unchanged(record: Record<'_>) -> Parsed<'_> {
+    Ok(record)
+}
+
+/// A transform that multiplies every value; a product that does not fit a
+/// signed 64-bit integer makes its line malformed.
+pub fn times(factor: i64) -> impl for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync {
+    move |Record { key, value }| match value.checked_mul(factor) {
+        Some(value) => Ok(Record { key, value }),
+        None => Err(Reason::rejected(&format!(
+            "value times {factor} does not fit a signed 64-bit integer"
+        ))),
+    }
+}
+
+impl<P, T> Pipeline<P, T>
+where
+    P: for<'a> Fn(&'a str) -> Parsed<'a> + Sync,
+    T: for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync,
+{
+    /// Puts `transform` between the parser and the totals, in place of the
+    /// one before. It may change the value, shorten or replace the key, or
+    /// refuse the record, whose line then is malformed. It runs on the
+    /// workers.
+    pub fn transform<U>(self, transform: U) -> Pipeline<P, U>
+    where
+        U: for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync,
+    {
+        let Self { workers, block_size, max_line, samples, overflow, parse, .. } = self;
+        Pipeline { workers, block_size, max_line, samples, overflow, parse, transform }
+    }
+
+    /// How many threads parse. As many as there are cores unless told.
+    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// How many bytes are read and handed to a worker at a time: 256 KiB
+    /// unless told. Changes the speed and no result.
+    pub fn block_size(mut self, bytes: NonZeroUsize) -> Self {
+        self.block_size = bytes;
+        self
+    }
+
+    /// The longest line, in bytes and without its line ending, that is held
+    /// and parsed: 1 MiB unless told, 1 GiB at most. The bytes of a longer one
+    /// are skipped and the line is malformed.
+    pub fn max_line(mut self, bytes: NonZeroUsize) -> Self {
+        self.max_line = bytes.min(LONGEST_LINE);
+        self
+    }
+
+    /// How many malformed lines are kept as [`Report::samples`]: 10 unless
+    /// told. All are counted.
+    pub fn samples(mut self, at_most: usize) -> Self {
+        self.samples = at_most;
+        self
+    }
+
+    /// What to do about a total that does not fit a signed 64-bit integer:
+    /// [`Overflow::Error`] unless told.
+    pub fn overflow(mut self, policy: Overflow) -> Self {
+        self.overflow = policy;
+        self
+    }
+
+    /// Reads all inputs in turn to their ends and totals their records.
+    ///
+    /// Takes O(bytes) time, and memory as in the [module's](self) invariant 3.
+    ///
+    /// # Errors
+    ///
+    /// An input that cannot be opened or read, a stage that panics, or a total
+    /// that does not fit under [`Overflow::Error`]. Malformed lines are no
+    /// error: see [`Report::samples`].
+    ///
+    /// # Panics
+    ///
+    /// If a reader or the iterator of inputs does.
+    pub fn run(self, inputs: impl IntoIterator<Item = Input>) -> Result<Report, Error> {
+        self.run_with(inputs, |_| {})
+    }
+
+    /// [`run`](Self::run), telling `progress` after each block how far it has
+    /// come. `progress` is called on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    ///
+    /// If a reader, the iterator of inputs or `progress` does.
+    pub fn run_with(
+        self,
+        inputs: impl IntoIterator<Item = Input>,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Report, Error> {
+        let gatherer = Gatherer::new();
+        let spare = Spare::default();
+        let worker = Worker {
+            parse: &self.parse,
+            transform: &self.transform,
+            gatherer: &gatherer,
+            spare: &spare,
+            max_line: self.max_line.get(),
+            samples: self.samples,
+        };
+        let mut failure = None;
+        let mut sum = Sum::new(self.samples);
+        let blocks = Blocks::new(
+            inputs.into_iter(),
+            &spare,
+            self.block_size.get(),
+            self.max_line.get(),
+            &mut failure,
+        );
+        Threads::new()
+            .max_workers(self.workers)
+            .window(self.workers.saturating_mul(BLOCKS_PER_WORKER))
+            .chunk(NonZeroUsize::MIN)
+            .stream(
+                blocks,
+                |block| worker.work(block),
+                |mut reports| reports.try_for_each(|report| sum.add(report).map(&mut progress)),
+            )?;
+        if let Some(Failure { input, source }) = failure {
+            return Err(Error::Input { input, source });
+        }
+        let (read, samples) = sum.into_parts();
+        let totals = gatherer
+            .finish(self.overflow)
+            .map_err(|(key, total)| Error::Overflow { key, total })?;
+        Ok(Report { totals, read, samples })
+    }
+}
+
+impl<P, T> fmt::Debug for Pipeline<P, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("workers", &self.workers)
+            .field("block_size", &self.block_size)
+            .field("max_line", &self.max_line)
+            .field("samples", &self.samples)
+            .field("overflow", &self.overflow)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,212 @@
+//! What a worker does with a block, and how the blocks' reports add up.
+
+use super::lines::{Block, Body, Newlines, Spare};
+use super::report::{Error, Location, Malformed, Progress};
+use super::totals::{Adder, Gatherer};
+use super::{Parsed, Reason, Record};
+use crate::outcome::Panic;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// The stages, and what every worker shares.
+#[derive(Debug)]
+pub(super) struct Worker<'a, P, T> {
+    pub(super) parse: &'a P,
+    pub(super) transform: &'a T,
+    pub(super) gatherer: &'a Gatherer,
+    pub(super) spare: &'a Spare,
+    pub(super) max_line: usize,
+    pub(super) samples: usize,
+}
+
+/// What was found in a block. Lines count from the start of the block.
+#[derive(Debug)]
+pub(super) struct BlockReport {
+    first: bool,
+    counts: Progress,
+    samples: Vec<Malformed>,
+    panicked: Option<(Location, Panic)>,
+}
+
+impl<P, T> Worker<'_, P, T>
+where
+    P: for<'r> Fn(&'r str) -> Parsed<'r>,
+    T: for<'r> Fn(Record<'r>) -> Parsed<'r>,
+{
+    /// Parses, transforms and adds the lines of a block.
+    pub(super) fn work(&self, block: Block) -> BlockReport {
+        let Block { input, first, offset, size, body } = block;
+        let mut found = Found {
+            worker: self,
+            input,
+            offset,
+            lines: 0,
+            start: 0,
+            malformed: 0,
+            samples: Vec::new(),
+        };
+        let ended = match &body {
+            // The stages are foreign code. What a panic leaves half done is
+            // thrown away with the run.
+            Body::Lines(buffer) => catch_unwind(AssertUnwindSafe(|| found.lines(buffer.filled()))),
+            Body::TooLong => {
+                found.lines = 1;
+                found.malformed(b"", Reason::TooLong(self.max_line));
+                Ok(())
+            }
+        };
+        let panicked = ended.err().map(|payload| (found.here(), Panic::from_payload(&*payload)));
+        if let Body::Lines(buffer) = body {
+            self.spare.give(buffer);
+        }
+        let counts = Progress { bytes: size, lines: found.lines, malformed: found.malformed };
+        BlockReport { first, counts, samples: found.samples, panicked }
+    }
+}
+
+/// What has been found in a block so far.
+struct Found<'a, 'w, P, T> {
+    worker: &'a Worker<'w, P, T>,
+    input: Arc<str>,
+    offset: u64,
+    /// Lines begun: the number of the current one.
+    lines: u64,
+    /// Where the current line starts in the block.
+    start: usize,
+    malformed: u64,
+    samples: Vec<Malformed>,
+}
+
+impl<P, T> Found<'_, '_, P, T>
+where
+    P: for<'r> Fn(&'r str) -> Parsed<'r>,
+    T: for<'r> Fn(Record<'r>) -> Parsed<'r>,
+{
+    fn lines(&mut self, bytes: &[u8]) {
+        // One look at the whole block instead of one at each line.
+        let whole = std::str::from_utf8(bytes).ok();
+        let mut adder = self.worker.gatherer.adder();
+        let mut batch = Adder::batch();
+        let ends = Newlines::new(bytes);
+        let rest = bytes.last().is_some_and(|&last| last != b'\n').then_some(bytes.len());
+        for end in ends.chain(rest) {
+            self.lines += 1;
+            let start = self.start;
+            let line_end = if end > start && bytes[end - 1] == b'\r' { end - 1 } else { end };
+            let record = match whole {
+                Some(text) => self.record(&text[start..line_end]),
+                None => std::str::from_utf8(&bytes[start..line_end])
+                    .map_err(|_| self.not_text(line_end - start))
+                    .and_then(|line| self.record(line)),
+            };
+            match record {
+                Ok(Record { key, value }) => adder.add(&mut batch, key, value),
+                Err(reason) => self.malformed(&bytes[start..line_end], reason),
+            }
+            self.start = end + 1;
+        }
+        adder.done(batch);
+    }
+
+    #[inline]
+    fn record<'r>(&self, line: &'r str) -> Parsed<'r> {
+        if line.len() > self.worker.max_line {
+            return Err(Reason::TooLong(self.worker.max_line));
+        }
+        (self.worker.transform)((self.worker.parse)(line)?)
+    }
+
+    fn not_text(&self, len: usize) -> Reason {
+        // A line that was skipped was not looked at: too long comes first.
+        if len > self.worker.max_line {
+            Reason::TooLong(self.worker.max_line)
+        } else {
+            Reason::NotUtf8
+        }
+    }
+}
+
+impl<P, T> Found<'_, '_, P, T> {
+    fn here(&self) -> Location {
+        Location {
+            input: Arc::clone(&self.input),
+            line: self.lines,
+            offset: self.offset + self.start as u64,
+        }
+    }
+
+    #[cold]
+    fn malformed(&mut self, line: &[u8], reason: Reason) {
+        self.malformed += 1;
+        if self.samples.len() < self.worker.samples {
+            let excerpt = match reason {
+                // The same whether or not the line was held.
+                Reason::TooLong(_) => String::new(),
+                _ => excerpt(line),
+            };
+            self.samples.push(Malformed { at: self.here(), reason, excerpt });
+        }
+    }
+}
+
+/// How much of a line is quoted, in characters.
+const EXCERPT: usize = 60;
+
+fn excerpt(line: &[u8]) -> String {
+    // A character is four bytes at most.
+    let head = &line[..line.len().min(EXCERPT * 4)];
+    let mut excerpt = String::new();
+    for chunk in head.utf8_chunks() {
+        excerpt.extend(chunk.valid().escape_debug());
+        excerpt.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    if let Some((cut, _)) = excerpt.char_indices().nth(EXCERPT) {
+        excerpt.truncate(cut);
+    }
+    excerpt
+}
+
+/// The blocks' reports, added up in input order.
+#[derive(Debug)]
+pub(super) struct Sum {
+    samples: Vec<Malformed>,
+    at_most: usize,
+    read: Progress,
+    /// Lines of the current input before the current block.
+    base: u64,
+}
+
+impl Sum {
+    pub(super) fn new(at_most: usize) -> Self {
+        Self { samples: Vec::new(), at_most, read: Progress::default(), base: 0 }
+    }
+
+    /// Adds the next block.
+    pub(super) fn add(&mut self, block: BlockReport) -> Result<Progress, Error> {
+        if block.first {
+            self.base = 0;
+        }
+        let base = self.base;
+        let from_start = |at: Location| Location { line: base + at.line, ..at };
+        if let Some((at, panic)) = block.panicked {
+            return Err(Error::Panicked { at: from_start(at), panic });
+        }
+        let room = self.at_most - self.samples.len();
+        self.samples.extend(
+            block
+                .samples
+                .into_iter()
+                .take(room)
+                .map(|it| Malformed { at: from_start(it.at), ..it }),
+        );
+        self.base += block.counts.lines;
+        self.read.bytes += block.counts.bytes;
+        self.read.lines += block.counts.lines;
+        self.read.malformed += block.counts.malformed;
+        Ok(self.read)
+    }
+
+    pub(super) fn into_parts(self) -> (Progress, Vec<Malformed>) {
+        (self.read, self.samples)
+    }
+}
