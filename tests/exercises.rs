@@ -1,7 +1,9 @@
 //! The assertions of the exercises, in the seed's order.
 #![cfg(not(loom))]
 
-use selvedge::exercises::{concurrent_map, map_threaded, square};
+use selvedge::exercises::{
+    Record, aggregate, concurrent_map, map_threaded, parse, square, transform,
+};
 use selvedge::map::Backend;
 use selvedge::nz;
 
@@ -19,4 +21,15 @@ fn concurrent_map_over_threads() {
     assert_eq!(Backend::Thread.to_string(), "thread");
     let error = "fork".parse::<Backend>().unwrap_err();
     assert_eq!(error.to_string(), "no backend is called \"fork\": there is \"thread\"");
+}
+
+/// Exercise 12.
+#[tokio::test]
+async fn aggregate_totals_the_doubled_values() {
+    let res = aggregate(["a:1", "b:2", "bad", "a:3"]).await;
+    assert_eq!(res, [("a".to_owned(), 8), ("b".to_owned(), 4)].into());
+    assert_eq!(parse("a:1").await, Some(Record { key: "a".to_owned(), value: 1 }));
+    assert_eq!(parse("bad").await, None);
+    let record = Record { key: "a".to_owned(), value: -4 };
+    assert_eq!(transform(record).await, Record { key: "a".to_owned(), value: -8 });
 }
