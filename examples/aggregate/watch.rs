@@ -1,0 +1,57 @@
+//! The progress bar.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use selvedge::pipeline::Progress;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+/// Input that is read sooner than this shows no bar.
+const LONG: Duration = Duration::from_millis(300);
+
+/// A bar on standard error, once the input proves long and if that is a
+/// terminal.
+pub(crate) struct Watch {
+    /// How much there is to read, if that is known.
+    size: Option<u64>,
+    started: Instant,
+    terminal: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Watch {
+    pub(crate) fn new(files: &[OsString]) -> Self {
+        let size = |file| match std::fs::metadata(file) {
+            Ok(metadata) if metadata.is_file() => Some(metadata.len()),
+            _ => None,
+        };
+        let size = if files.is_empty() { None } else { files.iter().map(size).sum() };
+        Self { size, started: Instant::now(), terminal: io::stderr().is_terminal(), bar: None }
+    }
+
+    pub(crate) fn see(&mut self, progress: Progress) {
+        if !self.terminal || self.started.elapsed() < LONG {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| bar(self.size));
+        bar.set_position(progress.bytes);
+        bar.set_message(format!("{} lines, {} malformed", progress.lines, progress.malformed));
+    }
+
+    pub(crate) fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar(size: Option<u64>) -> ProgressBar {
+    let (bar, template) = match size {
+        Some(size) => (
+            ProgressBar::new(size),
+            "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}  {msg}",
+        ),
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes} {bytes_per_sec}  {msg}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is well formed"))
+}

@@ -1,0 +1,316 @@
+//! The example `aggregate`, run as a person runs it.
+//!
+//! `cargo test` builds the examples of a package before its tests; with
+//! `--test aggregate` alone it does not, and this would run an old build.
+#![cfg(not(loom))]
+
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
+    let program = profile.join("examples").join("aggregate");
+    assert!(program.exists(), "build it first: cargo build -p selvedge-examples --examples");
+    program
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).expect("it prints text"),
+            err: String::from_utf8(output.stderr).expect("it prints text"),
+        }
+    }
+}
+
+/// Runs it in `folder` with `input` on its standard input, a pipe.
+fn run_in(folder: &Path, args: &[&str], input: &[u8]) -> Ran {
+    let mut child = Command::new(program())
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("it was asked for");
+    let input = input.to_vec();
+    // It may end without reading its input.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("the writer does not panic");
+    output.into()
+}
+
+fn run(args: &[&str], input: &[u8]) -> Ran {
+    run_in(Path::new("."), args, input)
+}
+
+/// A folder with these files.
+fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).expect("it can be written");
+    }
+    folder
+}
+
+#[test]
+fn totals_a_pipe_largest_first() {
+    let ran = run(&[], b"a:1\nb:2\na:3\nurl:x:5\r\nc:2");
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "url:x:5\na:4\nb:2\nc:2\n"));
+    assert_eq!(ran.err, "");
+    // What it prints it can read.
+    assert_eq!(run(&[], ran.out.as_bytes()).out, ran.out);
+    assert_eq!(run(&["-"], b"a:1\n").out, "a:1\n");
+}
+
+#[test]
+fn nothing_in_nothing_out() {
+    let ran = run(&[], b"");
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(0), "", ""));
+}
+
+#[test]
+fn totals_several_files_and_numbers_lines_in_each() {
+    let folder = folder(&[("one", b"a:1\nbad\na:2"), ("two", b"b:9\n\n"), ("empty", b"")]);
+    let ran = run_in(folder.path(), &["one", "empty", "-", "two"], b"a:10\nworse\n");
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "a:13\nb:9\n"));
+    assert_eq!(
+        ran.err,
+        "aggregate: one:2: no colon: \"bad\"\n\
+         aggregate: standard input:2: no colon: \"worse\"\n\
+         aggregate: two:2: empty line\n\
+         aggregate: 3 of 7 lines malformed\n"
+    );
+}
+
+#[test]
+fn each_kind_of_malformed_line_is_located_and_explained() {
+    let input = b"ok:1\n\nbad\n:1\na:\na:x\na:9223372036854775808\n\xff\xfe:1\nk\xff:1\nok:2\n";
+    let ran = run(&["--max-line", "25"], input);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "ok:3\n"));
+    assert_eq!(
+        ran.err.lines().collect::<Vec<_>>(),
+        [
+            "aggregate: standard input:2: empty line",
+            "aggregate: standard input:3: no colon: \"bad\"",
+            "aggregate: standard input:4: nothing before the colon: \":1\"",
+            "aggregate: standard input:5: nothing after the colon: \"a:\"",
+            "aggregate: standard input:6: value is not a whole number: \"a:x\"",
+            "aggregate: standard input:7: value does not fit a signed 64-bit integer: \
+             \"a:9223372036854775808\"",
+            "aggregate: standard input:8: not UTF-8: \"\\xff\\xfe:1\"",
+            "aggregate: standard input:9: not UTF-8: \"k\\xff:1\"",
+            "aggregate: 8 of 10 lines malformed",
+        ]
+    );
+}
+
+#[test]
+fn the_first_few_malformed_lines_stand_for_the_rest() {
+    let ran = run(&[], &b"bad\n".repeat(25));
+    assert_eq!(ran.code, Some(0));
+    assert_eq!(ran.err.lines().count(), 12);
+    assert!(ran.err.contains("aggregate: and 15 more\n"), "{}", ran.err);
+}
+
+#[test]
+fn strict_makes_malformed_lines_an_error() {
+    let ran = run(&["--strict"], b"a:1\nbad\n");
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert!(ran.err.contains("standard input:2: no colon: \"bad\""), "{}", ran.err);
+    assert!(ran.err.ends_with("aggregate: 1 of 2 lines are malformed (--strict)\n"), "{}", ran.err);
+    assert_eq!(run(&["--strict"], b"a:1\n").code, Some(0));
+}
+
+#[test]
+fn json_is_one_object() {
+    let ran = run(&["--json", "--top", "2"], b"a:1\nb:2\nbad\nc \"d\":9\n");
+    assert_eq!(ran.code, Some(0));
+    let object: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+    let expected = json!({
+        "totals": { "c \"d\"": 9, "b": 2 },
+        "keys": 3,
+        "lines": 4,
+        "malformed": 1,
+        "samples": [{
+            "file": "standard input", "line": 3, "offset": 8,
+            "reason": "no colon", "excerpt": "bad",
+        }],
+    });
+    assert_eq!(object, expected);
+    // In order, although an object has none.
+    assert!(ran.out.find("c \\\"d").unwrap() < ran.out.find("\"b\"").unwrap(), "{}", ran.out);
+}
+
+#[test]
+fn top_prints_the_largest() {
+    let input = b"a:1\nb:5\nc:3\n";
+    assert_eq!(run(&["--top", "2"], input).out, "b:5\nc:3\n");
+    assert_eq!(run(&["--top", "9"], input).out, "b:5\nc:3\na:1\n");
+    assert_eq!(run(&["--top", "0"], input).out, "");
+}
+
+#[test]
+fn factor_multiplies_and_its_overflow_is_a_malformed_line() {
+    assert_eq!(run(&["--factor", "2"], b"a:1\nb:2\nbad\na:3\n").out, "a:8\nb:4\n");
+    assert_eq!(run(&["--factor", "-3"], b"a:1\n").out, "a:-3\n");
+    let ran = run(&["--factor", "2"], b"a:9223372036854775807\na:1\n");
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "a:2\n"));
+    assert!(
+        ran.err.contains("standard input:1: value times 2 does not fit a signed 64-bit integer"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_total_that_overflows_is_an_error_unless_told() {
+    let input = b"a:9223372036854775807\na:1\n";
+    let ran = run(&[], input);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert_eq!(
+        ran.err,
+        "aggregate: the total of \"a\", 9223372036854775808, does not fit a signed 64-bit integer\n"
+    );
+    assert_eq!(run(&["--overflow", "saturate"], input).out, "a:9223372036854775807\n");
+    assert_eq!(run(&["--overflow", "widen"], input).out, "a:9223372036854775808\n");
+    let json = run(&["--overflow", "widen", "--json"], input).out;
+    assert!(json.contains("\"a\":9223372036854775808}"), "{json}");
+}
+
+#[test]
+fn an_input_that_cannot_be_read_is_named() {
+    let folder = folder(&[("fine", b"a:1\n")]);
+    for (args, message) in [
+        (["fine", "nowhere"], "cannot read nowhere: No such file or directory (os error 2)"),
+        (["fine", "."], "cannot read .: Is a directory (os error 21)"),
+    ] {
+        let ran = run_in(folder.path(), &args, b"");
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+        assert_eq!(ran.err, format!("aggregate: {message}\n"));
+    }
+}
+
+#[test]
+fn binary_input_is_malformed_lines_and_no_crash() {
+    // Every byte value, in an order that repeats late.
+    let binary: Vec<u8> =
+        (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let lines = binary.split_inclusive(|&byte| byte == b'\n').count();
+    let ran = run(&["--json"], &binary);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let object: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+    assert_eq!(object["lines"], lines);
+    assert!(object["malformed"].as_u64().unwrap() > 0);
+
+    // A program as input: this test.
+    let test = std::env::current_exe().unwrap();
+    assert_eq!(run(&[test.to_str().unwrap()], b"").code, Some(0));
+}
+
+#[test]
+fn bad_arguments_are_refused() {
+    for (args, complaint) in [
+        (["--workers", "0"], "invalid value '0' for '--workers <N>'"),
+        (["--factor", "x"], "invalid value 'x' for '--factor <N>'"),
+        (["--max-line", "0"], "invalid value '0' for '--max-line <BYTES>'"),
+        (["--top", "-1"], "unexpected argument '-1'"),
+    ] {
+        let ran = run(&args, b"a:1\n");
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+        assert!(ran.err.contains(complaint), "{}", ran.err);
+    }
+}
+
+#[test]
+fn any_number_of_workers_prints_the_same_bytes() {
+    let mut input = String::new();
+    for line in 0..100_000_u64 {
+        match line % 97 {
+            0 => input.push_str("bad\n"),
+            _ => input.push_str(&format!("key{}:{}\n", line * 7919 % 1009, line % 500)),
+        }
+    }
+    let one = run(&["--workers", "1", "--json"], input.as_bytes());
+    assert_eq!(one.code, Some(0));
+    for workers in ["2", "8"] {
+        let many = run(&["--workers", workers, "--json"], input.as_bytes());
+        assert_eq!((&many.out, &many.err), (&one.out, &one.err));
+    }
+}
+
+#[test]
+fn a_closed_output_pipe_ends_quietly() {
+    let mut input = String::new();
+    for key in 0..100_000 {
+        input.push_str(&format!("key{key}:1\n"));
+    }
+    let folder = folder(&[("lines", input.as_bytes())]);
+    for json in [&[][..], &["--json"]] {
+        let mut child = Command::new(program())
+            .arg(folder.path().join("lines"))
+            .args(json)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut first = [0; 1];
+        let mut out = child.stdout.take().expect("it was asked for");
+        out.read_exact(&mut first).expect("it prints something");
+        drop(out);
+        let ran = Ran::from(child.wait_with_output().expect("it ends"));
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    }
+}
+
+/// The longest that the process has been, in KiB.
+#[cfg(target_os = "linux")]
+fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux says");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+/// `MEBIBYTES` without a newline: longer takes long where nothing is optimised.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_endless_line_takes_bounded_memory() {
+    const MEBIBYTES: usize = 256;
+    let mut child = Command::new(program())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("it was asked for");
+    stdin.write_all(b"a:1\n").expect("it reads");
+    let mebibyte = vec![b'x'; 1 << 20];
+    for _ in 0..MEBIBYTES {
+        stdin.write_all(&mebibyte).expect("it reads");
+    }
+    let peak = peak_memory(child.id());
+    assert!(peak < 32 << 10, "{peak} KiB");
+    stdin.write_all(b":1\na:2\n").expect("it reads");
+    drop(stdin);
+    let ran = Ran::from(child.wait_with_output().expect("it ends"));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "a:3\n"));
+    assert_eq!(
+        ran.err,
+        "aggregate: standard input:2: longer than 1048576 bytes\n\
+         aggregate: 1 of 3 lines malformed\n"
+    );
+}
