@@ -6,6 +6,7 @@
 extern crate self as selvedge;
 
 pub mod cancel;
+pub mod counter;
 pub mod exercises;
 pub mod map;
 pub mod outcome;

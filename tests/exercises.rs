@@ -2,10 +2,27 @@
 #![cfg(not(loom))]
 
 use selvedge::exercises::{
-    Record, aggregate, concurrent_map, map_threaded, parse, square, transform,
+    Record, SafeCounter, aggregate, concurrent_map, map_threaded, parse, square, transform,
 };
 use selvedge::map::Backend;
 use selvedge::nz;
+
+/// Exercise 1.
+#[test]
+fn five_threads_count_to_five_thousand() {
+    let cnt = SafeCounter::new();
+    std::thread::scope(|scope| {
+        for _ in 0..5 {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    cnt.inc().unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(cnt.value(), 5000);
+    assert_eq!(cnt.inc_by(7), Ok(5007));
+}
 
 /// Exercise 2.
 #[test]

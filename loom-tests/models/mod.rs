@@ -6,6 +6,7 @@
 pub(crate) mod kit;
 
 mod cancel;
+mod counter;
 mod ground;
 mod naive;
 mod semaphore;

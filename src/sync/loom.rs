@@ -253,10 +253,17 @@ pub mod hint {
 }
 
 /// `loom::thread_local!`.
-#[allow(unused_macros, reason = "first used by the counter")]
 macro_rules! local_key {
     ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $init:expr) => {
         ::loom::thread_local! { $(#[$attr])* $vis static $name: $t = $init }
     };
 }
 pub(crate) use local_key;
+
+/// A constructor, not `const`: loom registers what it makes.
+macro_rules! const_new {
+    ($(#[$attr:meta])* $vis:vis fn $name:ident($($arg:ident: $t:ty),*) -> Self $body:block) => {
+        $(#[$attr])* $vis fn $name($($arg: $t),*) -> Self $body
+    };
+}
+pub(crate) use const_new;

@@ -19,7 +19,8 @@
 //!   model. That is at least as strong as the access: code that is right only
 //!   because of the two extra fences would pass. No block relies on `SeqCst`
 //!   for anything but store-then-load (Dekker) checks on two locations, each
-//!   side all-`SeqCst`, where the two are equal.
+//!   side all-`SeqCst`, where the two are equal; and for a load to see what a
+//!   finished access to the same location left, which either way gives.
 //! * loom's `unpark` may wake a thread out of a lock. `thread::park` is built
 //!   on its `Notify` instead.
 //! * shuttle's `park` may wake for no reason any number of times, so that a
@@ -47,9 +48,8 @@ mod backend;
 #[path = "std.rs"]
 mod backend;
 
-#[allow(unused_imports, reason = "first used by the counter")]
-pub(crate) use backend::local_key;
 pub use backend::{Arc, Condvar, Mutex, MutexGuard, atomic, cell, future, hint, thread};
+pub(crate) use backend::{const_new, local_key};
 
 /// Atomics and locks that no checker sees, for what is not part of any claim:
 /// unique ids, and the clocks of test recorders (a recorder that the checker

@@ -186,10 +186,17 @@ pub mod hint {
 }
 
 /// `shuttle::thread_local!`.
-#[allow(unused_macros, reason = "first used by the counter")]
 macro_rules! local_key {
     ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $init:expr) => {
         ::shuttle::thread_local! { $(#[$attr])* $vis static $name: $t = $init }
     };
 }
 pub(crate) use local_key;
+
+/// A `const` constructor.
+macro_rules! const_new {
+    ($(#[$attr:meta])* $vis:vis fn $name:ident($($arg:ident: $t:ty),*) -> Self $body:block) => {
+        $(#[$attr])* $vis const fn $name($($arg: $t),*) -> Self $body
+    };
+}
+pub(crate) use const_new;
