@@ -3,7 +3,7 @@
 //! # Algorithm
 //!
 //! Dijkstra's counting semaphore as a mutex over a number and a
-//! [`WaitList`](crate::wait). A release hands its permits over to the waiters
+//! `WaitList`. A release hands its permits over to the waiters
 //! at the head under the same lock, so nobody who comes later can take them
 //! ("direct hand-over"; Mesa's strong semaphore).
 //!

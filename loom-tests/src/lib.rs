@@ -9,6 +9,21 @@ pub mod bounds;
 pub mod seeded;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What a tool that found everything right, or not, ends with. An error is
+/// told without a backtrace: it is about the source, not about the tool.
+#[must_use]
+pub fn exit(all_right: anyhow::Result<bool>) -> ExitCode {
+    match all_right {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// The root of the workspace that this was built from.
 #[must_use]

@@ -5,9 +5,10 @@
 fn main() {}
 
 #[cfg(not(loom))]
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
     use clap::Parser as _;
     use loom_tests::bounds;
 
-    bounds::run(&loom_tests::workspace_root(), &bounds::Options::parse())
+    let options = bounds::Options::parse();
+    loom_tests::exit(bounds::run(&loom_tests::workspace_root(), &options).map(|()| true))
 }

@@ -5,12 +5,11 @@
 fn main() {}
 
 #[cfg(not(loom))]
-fn main() -> anyhow::Result<std::process::ExitCode> {
+fn main() -> std::process::ExitCode {
     use clap::Parser as _;
     use loom_tests::seeded;
-    use std::process::ExitCode;
 
     let options = seeded::Options::parse();
-    let all_caught = seeded::run(&loom_tests::workspace_root(), &options, &mut std::io::stdout())?;
-    Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let out = &mut std::io::stdout();
+    loom_tests::exit(seeded::run(&loom_tests::workspace_root(), &options, out))
 }
