@@ -12,3 +12,4 @@ mod naive;
 mod semaphore;
 #[cfg(not(loom))]
 mod timeout;
+mod threads;

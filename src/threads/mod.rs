@@ -48,6 +48,12 @@
 //! that were not started never are; items that were are waited for. Nothing is
 //! left running when a call returns, even if the iterator of results was
 //! forgotten with `mem::forget`.
+//!
+//! # Model bounds
+//!
+//! The models run two or three items, one or two helpers, fixed chunks of one:
+//! adaptive sizes (a pure policy with tests of its own) and the spinning before
+//! a wait are left out. See `loom-tests/models/threads.rs`.
 
 mod crew;
 mod error;
