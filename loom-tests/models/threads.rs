@@ -9,7 +9,6 @@
 
 use super::kit::Model;
 use super::kit::drops::Drops;
-use selvedge::nz;
 use selvedge::sync::cell::UnsafeCell;
 use selvedge::sync::{Arc, Condvar, Mutex, thread};
 use selvedge::threads::{OnError, Pool, Threads};
@@ -37,7 +36,7 @@ fn on_a_pool<O: Send + 'static>(
 
 /// A caller and one helper, items one at a time.
 fn pair(pool: &Pool) -> Threads<'_> {
-    Threads::new().on(pool).max_workers(nz!(2)).chunk(nz!(1))
+    Threads::new().on(pool).max_workers(selvedge::nz!(2)).chunk(selvedge::nz!(1))
 }
 
 /// The order in which things happened, out of the checkers' sight.
@@ -115,7 +114,7 @@ fn every_item_once_and_results_in_order() {
         on_a_pool(1, |pool| {
             let (drops, log) = (Drops::new(), Log::default());
             let items = [drops.track(0), drops.track(1)];
-            let results = pair(pool).window(nz!(2)).map(items, |item| {
+            let results = pair(pool).window(selvedge::nz!(2)).map(items, |item| {
                 log.add(item.value);
                 drops.track(Seen::new(item.value + 10))
             });
@@ -159,7 +158,7 @@ fn a_panic_surfaces_at_its_index() {
         on_a_pool(1, |pool| {
             let (drops, started) = (Drops::new(), AtomicBool::new(false));
             let items = (0..3).map(|n| drops.track(n));
-            pair(pool).window(nz!(3)).stream(
+            pair(pool).window(selvedge::nz!(3)).stream(
                 items,
                 |item| {
                     started.fetch_or(item.value == 2, Ordering::Relaxed);
@@ -230,7 +229,7 @@ fn early_stop(helpers: usize, forget: bool) {
         let shared = Seen::new(7);
         let returned = AtomicBool::new(false);
         let workers = std::num::NonZeroUsize::new(helpers + 1).unwrap();
-        pair(pool).max_workers(workers).window(nz!(2)).stream(
+        pair(pool).max_workers(workers).window(selvedge::nz!(2)).stream(
             0_u8..,
             |n| {
                 assert!(!returned.load(Ordering::Relaxed));
@@ -276,7 +275,7 @@ fn a_helper_that_waits_for_items_is_woken() {
                     meeting.wait_for_both()
                 }
             };
-            assert_eq!(pair(pool).window(nz!(3)).map(0..3, work).len(), 3);
+            assert_eq!(pair(pool).window(selvedge::nz!(3)).map(0..3, work).len(), 3);
         });
     });
 }
@@ -309,7 +308,7 @@ fn the_window_is_never_exceeded() {
                 let now = outstanding.fetch_add(1, Ordering::Relaxed) + 1;
                 most.fetch_max(now, Ordering::Relaxed);
             });
-            pair(pool).window(nz!(2)).stream(
+            pair(pool).window(selvedge::nz!(2)).stream(
                 source,
                 |n| n,
                 |results| {
@@ -367,7 +366,7 @@ fn the_first_error_in_order_does_not_depend_on_the_schedule() {
             let drops = Drops::new();
             let items = (0..3).map(|n| drops.track(n));
             let error = pair(pool)
-                .window(nz!(3))
+                .window(selvedge::nz!(3))
                 .try_map(items, |item| if item.value > 0 { Err(item) } else { Ok(item) })
                 .map(|values| values.len())
                 .unwrap_err();
@@ -383,7 +382,7 @@ fn the_first_error_seen_is_either() {
     model("threads::the_first_error_seen_is_either").reaches([0, 1], || {
         on_a_pool(1, |pool| {
             let mapped = pair(pool)
-                .window(nz!(2))
+                .window(selvedge::nz!(2))
                 .on_error(OnError::FirstSeen)
                 .try_map([0_u8, 1], Err::<(), u8>);
             let error = mapped.unwrap_err();

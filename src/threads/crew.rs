@@ -26,6 +26,7 @@
 #![allow(unsafe_code, reason = "lends a job on the caller's stack to helper threads")]
 
 use super::pool::{Pool, Quarters};
+use super::workers::Workers;
 use crate::sync::hint::Backoff;
 use crate::sync::{Arc, Condvar, Mutex};
 use std::any::Any;
@@ -76,6 +77,8 @@ struct State {
 /// A caller's call for helpers; see the module.
 pub(super) struct Call {
     errand: Errand,
+    workers: Workers,
+    /// No more helpers than this, whatever the number of workers.
     most: usize,
     state: Mutex<State>,
     left: Condvar,
@@ -144,7 +147,8 @@ impl Crew {
     pub(super) fn ask(&self) {
         {
             let mut state = self.call.state.lock();
-            if !state.open || state.asked == self.call.most {
+            let most = self.call.most.min(self.call.workers.count() - 1);
+            if !state.open || state.asked >= most {
                 return;
             }
             state.asked += 1;
@@ -179,8 +183,8 @@ impl Drop for Dismiss<'_> {
 }
 
 impl Pool {
-    /// Runs `body` on this thread while at most `most` helpers run `work`.
-    /// When it returns or unwinds, no helper is in `work` and none will be.
+    /// Runs `body` on this thread, which is one of the `workers`, while the
+    /// others, at most `most`, run `work` as far as they were asked to. When it returns or unwinds, no helper is in `work` and none will be.
     ///
     /// `body` must see to it that `work` ends: this waits for helpers inside.
     ///
@@ -189,6 +193,7 @@ impl Pool {
     /// With what `body` panicked with, or else with what escaped from `work`.
     pub(super) fn crew<O>(
         &self,
+        workers: Workers,
         most: usize,
         work: &(impl Fn(&Crew) + Sync),
         body: impl FnOnce(&Crew) -> O,
@@ -196,6 +201,7 @@ impl Pool {
         let state = State { open: true, inside: 0, entered: 0, asked: 0, escaped: None };
         let call = Arc::new(Call {
             errand: Errand::new(work),
+            workers,
             most,
             state: Mutex::new(state),
             left: Condvar::new(),

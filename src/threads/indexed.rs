@@ -94,9 +94,9 @@ where
             done: AtomicUsize::new(0),
             ended: Mutex::new(Ended::default()),
         };
-        let helpers = (limits.workers - 1).min(len.saturating_sub(1));
+        let helpers = len.saturating_sub(1);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            pool.crew(helpers, &|crew: &Crew| job.work(crew, None), |crew| {
+            pool.crew(limits.workers, helpers, &|crew: &Crew| job.work(crew, None), |crew| {
                 if helpers > 0 {
                     crew.ask();
                 }
@@ -192,7 +192,7 @@ where
         // reach the caller through the crew's lock when helpers leave.
         let mut at = self.cursor.load(Ordering::Relaxed);
         while at < self.len && !self.stop.load(Ordering::Relaxed) {
-            let end = at + pace.share(self.len - at, self.limits.workers);
+            let end = at + pace.share(self.len - at, self.limits.workers.count());
             match self.cursor.compare_exchange_weak(at, end, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Some(at..end),
                 Err(now) => at = now,

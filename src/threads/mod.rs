@@ -62,6 +62,7 @@ mod pace;
 mod pool;
 mod results;
 mod stream;
+mod workers;
 
 pub use error::{MapError, MapErrorKind, OnError};
 #[doc(hidden)]
@@ -69,7 +70,7 @@ pub use pool::Pool;
 pub use results::Results;
 
 use crate::outcome::{Outcome, Panic};
-use crate::sync::{Mutex, thread};
+use crate::sync::Mutex;
 use indexed::Indexed;
 use pace::Pace;
 use results::{Driver, Hook, Limits};
@@ -77,8 +78,8 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::OnceLock;
 use stream::{Flow, Job, LARGEST_CHUNK, Step};
+use workers::Workers;
 
 /// The eager forms keep all results anyway and pull at least so far ahead.
 const EAGER_AHEAD: usize = 4096;
@@ -113,7 +114,8 @@ impl<'a> Threads<'a> {
     }
 
     /// At most so many closures run at once, the caller's thread included.
-    /// Default: [`available_parallelism`](std::thread::available_parallelism).
+    /// Default: [`available_parallelism`](std::thread::available_parallelism),
+    /// which the first helper of the process asks for; until then it is two.
     pub fn max_workers(mut self, max_workers: NonZeroUsize) -> Self {
         self.max_workers = Some(max_workers);
         self
@@ -382,7 +384,7 @@ impl<'a> Threads<'a> {
 
     fn limits(&self, ahead: usize) -> Limits<'a> {
         Limits {
-            workers: self.max_workers.unwrap_or_else(cores).get(),
+            workers: Workers(self.max_workers),
             window: self.window,
             chunk: self.chunk,
             ahead,
@@ -407,7 +409,7 @@ impl<'a> Threads<'a> {
     {
         let limits = self.limits(ahead);
         let job = Job::new(step, limits.workers, Pace::new(self.chunk, LARGEST_CHUNK));
-        self.pool().crew(limits.workers - 1, &|crew: &_| job.help(crew), |crew| {
+        self.pool().crew(limits.workers, usize::MAX, &|crew: &_| job.help(crew), |crew| {
             let mut driver = Driver::new(&job, crew, limits, source);
             body(Results::new(&mut driver))
         })
@@ -435,12 +437,6 @@ impl fmt::Debug for Threads<'_> {
             .field("progress", &self.hook.is_some())
             .finish()
     }
-}
-
-/// The cores, asked for once: the question costs some system calls.
-fn cores() -> NonZeroUsize {
-    static CORES: OnceLock<NonZeroUsize> = OnceLock::new();
-    *CORES.get_or_init(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }
 
 /// Every result is one.

@@ -19,6 +19,7 @@
 //!    is left of its own before it returns.
 
 use super::crew::Call;
+use super::workers::learn_cores;
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Arc, Condvar, Mutex, Parked};
 use std::collections::VecDeque;
@@ -142,6 +143,7 @@ impl Quarters {
 
     /// The life of a helper.
     fn live(this: &Arc<Self>) {
+        learn_cores();
         while let Some(call) = this.next_call() {
             Call::answer(&call, this);
         }

@@ -3,11 +3,12 @@
 
 use super::crew::{Crew, Payload};
 use super::pace::Pace;
-use super::stream::{Desk, End, Flow, Job, LARGEST_CHUNK, Step};
-use std::collections::VecDeque;
+use super::stream::{End, Flow, Job, LARGEST_CHUNK, Step};
+use super::workers::Workers;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::vec;
 
 /// The hook of [`Threads::progress`](super::Threads::progress).
 pub(super) type Hook<'h> = &'h (dyn Fn(usize, Option<usize>) + Sync);
@@ -28,20 +29,20 @@ pub(super) const WIDEST: usize = 65_536;
 /// of the source comes after the results of all items that were pulled.
 #[must_use = "results are computed as they are asked for"]
 pub struct Results<'r, R> {
-    current: VecDeque<R>,
+    current: vec::IntoIter<R>,
     driver: &'r mut (dyn Drive<R> + 'r),
 }
 
 /// What [`Results`] needs of a [`Driver`], whose type names the source and the
 /// closure: one dynamic call a chunk.
 pub(super) trait Drive<R> {
-    fn refill(&mut self, used: VecDeque<R>) -> Refill<R>;
+    fn refill(&mut self) -> Refill<R>;
     fn stop(&mut self);
 }
 
 pub(super) enum Refill<R> {
     /// The next results, at least one.
-    More(VecDeque<R>),
+    More(Vec<R>),
     /// The item after the last result panicked.
     Panicked(Payload),
     Done,
@@ -49,13 +50,13 @@ pub(super) enum Refill<R> {
 
 impl<'r, R> Results<'r, R> {
     pub(super) fn new(driver: &'r mut (dyn Drive<R> + 'r)) -> Self {
-        Self { current: VecDeque::new(), driver }
+        Self { current: Vec::new().into_iter(), driver }
     }
 
     /// The next result, or what the next item panicked with.
     #[inline]
     pub(super) fn entry(&mut self) -> Option<Result<R, Payload>> {
-        match self.current.pop_front() {
+        match self.current.next() {
             Some(result) => Some(Ok(result)),
             None => self.entry_after_refill(),
         }
@@ -63,10 +64,10 @@ impl<'r, R> Results<'r, R> {
 
     #[cold]
     fn entry_after_refill(&mut self) -> Option<Result<R, Payload>> {
-        match self.driver.refill(std::mem::take(&mut self.current)) {
+        match self.driver.refill() {
             Refill::More(results) => {
-                self.current = results;
-                self.current.pop_front().map(Ok)
+                self.current = results.into_iter();
+                self.current.next().map(Ok)
             }
             Refill::Panicked(payload) => Some(Err(payload)),
             Refill::Done => None,
@@ -107,7 +108,7 @@ impl<R> fmt::Debug for Results<'_, R> {
 /// How far the caller may pull ahead, how fast, and whom it tells.
 #[derive(Clone, Copy)]
 pub(super) struct Limits<'h> {
-    pub(super) workers: usize,
+    pub(super) workers: Workers,
     /// Hard bound on items pulled and not yet handed out.
     pub(super) window: Option<NonZeroUsize>,
     pub(super) chunk: Option<NonZeroUsize>,
@@ -123,7 +124,9 @@ impl Limits<'_> {
     fn depth(&self, pace: usize) -> usize {
         match self.window {
             Some(window) => window.get(),
-            None => pace.saturating_mul(16 * self.workers).clamp(self.ahead.min(WIDEST), WIDEST),
+            None => {
+                pace.saturating_mul(16 * self.workers.count()).clamp(self.ahead.min(WIDEST), WIDEST)
+            }
         }
     }
 }
@@ -137,9 +140,9 @@ pub(super) struct Driver<'s, I: Iterator, S: Step<I::Item>> {
     source: Option<I>,
     source_panic: Option<Payload>,
     total: Option<usize>,
-    batch: Vec<I::Item>,
+    /// Decided once: the number of cores may become known in the middle.
+    alone: bool,
     pull: Pace,
-    desk: Desk<I::Item, S::Out>,
     /// Items that the source yielded.
     pulled: usize,
     /// Results that were handed to [`Results`].
@@ -163,9 +166,8 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
             source: Some(source),
             source_panic: None,
             total: most.filter(|most| *most == least),
-            batch: Vec::new(),
+            alone: limits.workers.count() == 1,
             pull: Pace::new(limits.chunk, LARGEST_CHUNK),
-            desk: Desk::new(),
             pulled: 0,
             done: 0,
             end: None,
@@ -183,7 +185,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         };
         let wanted = self.pull.size().min(room);
         let started = self.pull.start();
-        let batch = &mut self.batch;
+        let mut batch = Vec::with_capacity(wanted);
         let pulled = catch_unwind(AssertUnwindSafe(|| {
             for _ in 0..wanted {
                 match source.next() {
@@ -193,7 +195,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
             }
             source.size_hint().1 == Some(0)
         }));
-        let count = self.batch.len();
+        let count = batch.len();
         self.pulled += count;
         self.pull.end(count, started);
         let dry = match pulled {
@@ -203,34 +205,60 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
                 true
             }
         };
-        self.job.push(&mut self.batch, dry, self.crew);
+        self.job.push(batch, dry, self.crew);
         if dry {
             self.source = None;
         }
         true
     }
 
-    /// The next results when all there is is this thread.
-    fn alone(&mut self, mut used: VecDeque<S::Out>) -> Refill<S::Out> {
-        let Some(item) = self.source.as_mut().and_then(Iterator::next) else {
-            self.source = None;
+    /// The next results when all there is is this thread: pulls and does as
+    /// many items as make a chunk.
+    fn alone(&mut self) -> Refill<S::Out> {
+        let Some(source) = self.source.as_mut() else {
             return self.finish();
         };
-        let index = self.done;
-        match catch_unwind(AssertUnwindSafe(|| self.job.step().step(index, item))) {
+        let wanted = self.pull.size().min(self.limits.depth(self.pull.size()));
+        let started = self.pull.start();
+        let mut results = Vec::with_capacity(wanted);
+        let mut end = None;
+        let mut at_work = false;
+        let worked = catch_unwind(AssertUnwindSafe(|| {
+            while results.len() < wanted {
+                let Some(item) = source.next() else { return true };
+                at_work = true;
+                match self.job.step().step(self.done + results.len(), item) {
+                    Flow::Go(result) => results.push(result),
+                    Flow::Last(result) => {
+                        results.push(result);
+                        end = Some(End::Over);
+                        return true;
+                    }
+                    Flow::Abort => {
+                        end = Some(End::Over);
+                        return true;
+                    }
+                }
+                at_work = false;
+            }
+            false
+        }));
+        self.pull.end(results.len(), started);
+        match worked {
+            Ok(dry) if !dry => {}
+            Ok(_) => self.source = None,
+            Err(payload) if at_work => end = Some(End::Panicked(payload)),
             Err(payload) => {
-                self.end = Some(End::Panicked(payload));
-                return self.finish();
+                self.source = None;
+                self.source_panic = Some(payload);
             }
-            Ok(Flow::Abort) => return self.finish(),
-            Ok(Flow::Last(result)) => {
-                self.end = Some(End::Over);
-                used.push_back(result);
-            }
-            Ok(Flow::Go(result)) => used.push_back(result),
         }
-        self.hand_out(used.len());
-        Refill::More(used)
+        self.end = end;
+        if results.is_empty() {
+            return self.finish();
+        }
+        self.hand_out(results.len());
+        Refill::More(results)
     }
 
     /// Counts results that are handed out, and tells.
@@ -257,18 +285,18 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
 }
 
 impl<I: Iterator, S: Step<I::Item>> Drive<S::Out> for Driver<'_, I, S> {
-    fn refill(&mut self, mut used: VecDeque<S::Out>) -> Refill<S::Out> {
+    fn refill(&mut self) -> Refill<S::Out> {
         if self.over {
             return Refill::Done;
         }
         if self.end.is_some() {
             return self.finish();
         }
-        if self.limits.workers == 1 {
-            return self.alone(used);
+        if self.alone {
+            return self.alone();
         }
         loop {
-            let view = self.job.look(std::mem::take(&mut used));
+            let view = self.job.look();
             if view.aborted {
                 self.stop();
                 return Refill::Done;
@@ -277,7 +305,8 @@ impl<I: Iterator, S: Step<I::Item>> Drive<S::Out> for Driver<'_, I, S> {
                 let count = chunk.results.len();
                 self.end = chunk.end;
                 self.hand_out(count);
-                if !view.shut && view.ready < view.pace.saturating_mul(self.limits.workers) {
+                if !view.shut && view.ready < view.pace.saturating_mul(self.limits.workers.count())
+                {
                     self.pull(view.pace, count);
                 }
                 if count > 0 {
@@ -286,13 +315,12 @@ impl<I: Iterator, S: Step<I::Item>> Drive<S::Out> for Driver<'_, I, S> {
                 if self.end.is_some() {
                     return self.finish();
                 }
-                used = chunk.results;
                 continue;
             }
             if !view.shut && self.pull(view.pace, 0) {
                 continue;
             }
-            if !self.job.help_once(&mut self.desk) && !self.job.wait_for_head() {
+            if !self.job.help_once() && !self.job.wait_for_head() {
                 return self.finish();
             }
         }

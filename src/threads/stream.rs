@@ -3,9 +3,9 @@
 //!
 //! # Algorithm
 //!
-//! The caller pulls items into `ready`. A worker (a helper, or the caller
-//! itself) takes the oldest few of them as one chunk and opens a place for its
-//! results at the end of `chunks`; places are in the order of the items, so
+//! The caller pulls items in batches into `ready`. A worker (a helper, or the
+//! caller itself) takes the oldest batch, or the first part of it, as one chunk
+//! and opens a place for its results at the end of `chunks`; places are in the order of the items, so
 //! the front of `chunks` is always the next one to hand out. All of it is
 //! under one mutex that is held for the moves only: no code of the user's runs
 //! under it.
@@ -21,11 +21,13 @@
 
 use super::crew::{Crew, Payload};
 use super::pace::Pace;
+use super::workers::Workers;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::hint::Backoff;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::vec;
 
 /// The most items that one adaptive chunk holds.
 pub(super) const LARGEST_CHUNK: usize = 4096;
@@ -61,29 +63,25 @@ pub(super) enum End {
 
 /// The results of a run of consecutive items.
 pub(super) struct Chunk<R> {
-    pub(super) results: VecDeque<R>,
+    pub(super) results: Vec<R>,
     pub(super) end: Option<End>,
 }
 
-/// A worker's own workplace: the chunk it is at.
-pub(super) struct Desk<T, R> {
-    items: Vec<T>,
-    results: Vec<R>,
+/// A chunk to do.
+pub(super) struct Task<T> {
+    items: vec::IntoIter<T>,
+    /// The index of the first item.
     first: usize,
+    /// The number of its place in `chunks`.
     place: usize,
     pace: Pace,
 }
 
-impl<T, R> Desk<T, R> {
-    pub(super) fn new() -> Self {
-        let pace = Pace::adaptive(1);
-        Self { items: Vec::new(), results: Vec::new(), first: 0, place: 0, pace }
-    }
-}
-
 struct State<T, R> {
-    ready: VecDeque<T>,
-    /// The index of the first item of `ready`.
+    ready: VecDeque<vec::IntoIter<T>>,
+    /// Items in `ready`.
+    waiting: usize,
+    /// The index of the first of them.
     taken: usize,
     /// The chunks that were taken and not yet received, oldest first.
     chunks: VecDeque<Option<Chunk<R>>>,
@@ -100,8 +98,6 @@ struct State<T, R> {
     /// The caller waits on `head`.
     caller_waits: bool,
     pace: Pace,
-    /// Empty buffers to use again.
-    spare: Vec<VecDeque<R>>,
 }
 
 /// See the module.
@@ -114,7 +110,7 @@ pub(super) struct Job<T, S: Step<T>> {
     head: Condvar,
     /// Items from this index on need not be done. Written under the lock.
     cut: AtomicUsize,
-    workers: usize,
+    workers: Workers,
 }
 
 /// What the caller finds when it looks.
@@ -132,11 +128,12 @@ pub(super) struct View<R> {
 }
 
 impl<T, S: Step<T>> Job<T, S> {
-    pub(super) fn new(step: S, workers: usize, pace: Pace) -> Self {
+    pub(super) fn new(step: S, workers: Workers, pace: Pace) -> Self {
         Self {
             step,
             state: Mutex::new(State {
                 ready: VecDeque::new(),
+                waiting: 0,
                 taken: 0,
                 chunks: VecDeque::new(),
                 received: 0,
@@ -146,7 +143,6 @@ impl<T, S: Step<T>> Job<T, S> {
                 asleep: 0,
                 caller_waits: false,
                 pace,
-                spare: Vec::new(),
             }),
             work: Condvar::new(),
             head: Condvar::new(),
@@ -162,12 +158,11 @@ impl<T, S: Step<T>> Job<T, S> {
 
     /// A helper's part: takes chunks until there is nothing left to take.
     pub(super) fn help(&self, crew: &Crew) {
-        let mut desk = Desk::new();
         let mut state = self.state.lock();
         loop {
-            if state.take(self.workers, &mut desk) {
+            if let Some(task) = state.take(self.workers.count()) {
                 self.call_another(state, crew);
-                self.work_off(&mut desk);
+                self.work_off(task);
                 state = self.state.lock();
                 continue;
             }
@@ -179,18 +174,18 @@ impl<T, S: Step<T>> Job<T, S> {
     }
 
     /// The caller's part: one chunk, if there are items.
-    pub(super) fn help_once(&self, desk: &mut Desk<T, S::Out>) -> bool {
-        let taken = self.state.lock().take(self.workers, desk);
-        if taken {
-            self.work_off(desk);
-        }
-        taken
+    pub(super) fn help_once(&self) -> bool {
+        let task = self.state.lock().take(self.workers.count());
+        task.map(|task| self.work_off(task)).is_some()
     }
 
     /// Adds pulled items; `dry` if they were the last ones.
-    pub(super) fn push(&self, items: &mut Vec<T>, dry: bool, crew: &Crew) {
+    pub(super) fn push(&self, items: Vec<T>, dry: bool, crew: &Crew) {
         let mut state = self.state.lock();
-        state.ready.extend(items.drain(..));
+        state.waiting += items.len();
+        if !items.is_empty() {
+            state.ready.push_back(items.into_iter());
+        }
         state.dry |= dry;
         if dry && state.asleep > 0 {
             drop(state);
@@ -198,7 +193,7 @@ impl<T, S: Step<T>> Job<T, S> {
             return;
         }
         // A job of one item is the caller's.
-        if dry && state.taken == 0 && state.ready.len() == 1 {
+        if dry && state.taken == 0 && state.waiting == 1 {
             return;
         }
         self.call_another(state, crew);
@@ -206,7 +201,7 @@ impl<T, S: Step<T>> Job<T, S> {
 
     /// If items are left, wakes a helper for them, or asks for one.
     fn call_another(&self, state: MutexGuard<'_, State<T, S::Out>>, crew: &Crew) {
-        if state.ready.is_empty() || state.shut {
+        if state.waiting == 0 || state.shut {
             return;
         }
         let asleep = state.asleep > 0;
@@ -239,14 +234,13 @@ impl<T, S: Step<T>> Job<T, S> {
         state
     }
 
-    /// Does the chunk on the desk and fills its place (invariant 2).
-    fn work_off(&self, desk: &mut Desk<T, S::Out>) {
-        let started = desk.pace.start();
-        let (first, results) = (desk.first, &mut desk.results);
-        let mut aborted = false;
-        let mut over = false;
-        let mut items = desk.items.drain(..);
+    /// Does a chunk and fills its place (invariant 2).
+    fn work_off(&self, task: Task<T>) {
+        let Task { mut items, first, place, pace } = task;
+        let started = pace.start();
         let count = items.len();
+        let mut results = Vec::with_capacity(count);
+        let (mut over, mut aborted) = (false, false);
         let worked = catch_unwind(AssertUnwindSafe(|| {
             for (index, item) in (first..).zip(items.by_ref()) {
                 // ORDERING: Relaxed; a stale value means one item too many,
@@ -285,10 +279,8 @@ impl<T, S: Step<T>> Job<T, S> {
                 self.cut.store(ended_at, Ordering::Relaxed);
             }
         }
-        let at = desk.place - state.received;
-        let spare = state.spare.pop().unwrap_or_default();
-        let results = std::mem::replace(results, spare.into());
-        state.chunks[at] = Some(Chunk { results: results.into(), end });
+        let at = place - state.received;
+        state.chunks[at] = Some(Chunk { results, end });
         let wake = state.caller_waits && (at == 0 || aborted);
         drop(state);
         if wake {
@@ -299,13 +291,9 @@ impl<T, S: Step<T>> Job<T, S> {
         drop(items);
     }
 
-    /// Takes the front chunk if it is finished, and looks around. `used` is an
-    /// empty buffer to use again.
-    pub(super) fn look(&self, used: VecDeque<S::Out>) -> View<S::Out> {
+    /// Takes the front chunk if it is finished, and looks around.
+    pub(super) fn look(&self) -> View<S::Out> {
         let mut state = self.state.lock();
-        if used.capacity() > 0 && state.spare.len() < self.workers {
-            state.spare.push(used);
-        }
         let mut chunk = None;
         if let Some(Some(_)) = state.chunks.front() {
             chunk = state.chunks.pop_front().flatten();
@@ -313,7 +301,7 @@ impl<T, S: Step<T>> Job<T, S> {
         }
         View {
             chunk,
-            ready: state.ready.len(),
+            ready: state.waiting,
             pace: state.pace.size(),
             shut: state.shut,
             aborted: state.aborted,
@@ -351,23 +339,28 @@ impl<T, S: Step<T>> Job<T, S> {
 }
 
 impl<T, R> State<T, R> {
-    /// Moves the next chunk of items to the desk, if there is one.
-    fn take(&mut self, workers: usize, desk: &mut Desk<T, R>) -> bool {
-        if self.shut || self.ready.is_empty() {
-            return false;
+    /// Takes the next chunk of items, if there is one, and opens its place.
+    fn take(&mut self, workers: usize) -> Option<Task<T>> {
+        if self.shut {
+            return None;
         }
-        let count = self.pace.share(self.ready.len(), workers);
-        desk.items.extend(self.ready.drain(..count));
-        desk.first = self.taken;
-        desk.pace = self.pace;
-        desk.place = self.received + self.chunks.len();
-        self.taken += count;
+        let share = self.pace.share(self.waiting, workers);
+        let batch = self.ready.front_mut()?;
+        let items = if batch.len() <= share {
+            self.ready.pop_front()?
+        } else {
+            batch.by_ref().take(share).collect::<Vec<_>>().into_iter()
+        };
+        let first = self.taken;
+        self.taken += items.len();
+        self.waiting -= items.len();
+        let place = self.received + self.chunks.len();
         self.chunks.push_back(None);
-        true
+        Some(Task { items, first, place, pace: self.pace })
     }
 
     fn must_wait(&self) -> bool {
-        self.ready.is_empty() && !self.dry && !self.shut
+        self.waiting == 0 && !self.dry && !self.shut
     }
 
     fn head_is_open(&self) -> bool {
