@@ -3,7 +3,9 @@
 #![cfg(not(loom))]
 #![allow(missing_docs, reason = "a test binary")]
 
+use selvedge::map::{Backend, UnknownBackend};
 use selvedge::outcome::{Cancelled, Crash, Outcome, Panic, TimedOut};
+use selvedge::threads::{MapError, Results, Threads};
 use std::rc::Rc;
 
 /// Whether a concrete type implements a trait: an inherent constant is chosen
@@ -50,6 +52,12 @@ fn public_types_have_the_traits_they_promise() {
         Panic: "Send Sync Unpin Debug Error";
         Cancelled: "Send Sync Unpin Debug Error";
         TimedOut: "Send Sync Unpin Debug Error";
+        Threads<'static>: "Send Sync Unpin Debug";
+        Results<'static, u8>: "Unpin Debug";
+        MapError<String>: "Send Sync Unpin Debug";
+        MapError<std::fmt::Error>: "Send Sync Unpin Debug Error";
+        Backend: "Send Sync Unpin Debug";
+        UnknownBackend: "Send Sync Unpin Debug Error";
         Crash: "Send Sync Unpin Debug Error";
     };
     for (name, expected, traits) in rows {

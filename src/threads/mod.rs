@@ -61,6 +61,7 @@ mod indexed;
 mod pace;
 mod pool;
 mod results;
+mod steps;
 mod stream;
 mod workers;
 
@@ -69,7 +70,7 @@ pub use error::{MapError, MapErrorKind, OnError};
 pub use pool::Pool;
 pub use results::Results;
 
-use crate::outcome::{Outcome, Panic};
+use crate::outcome::Outcome;
 use crate::sync::Mutex;
 use indexed::Indexed;
 use pace::Pace;
@@ -77,8 +78,9 @@ use results::{Driver, Hook, Limits};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use stream::{Flow, Job, LARGEST_CHUNK, Step};
+use std::panic::resume_unwind;
+use steps::{Caught, FirstSeen, InOrder, Plain};
+use stream::{Job, LARGEST_CHUNK, Step};
 use workers::Workers;
 
 /// The eager forms keep all results anyway and pull at least so far ahead.
@@ -436,72 +438,5 @@ impl fmt::Debug for Threads<'_> {
             .field("on_error", &self.on_error)
             .field("progress", &self.hook.is_some())
             .finish()
-    }
-}
-
-/// Every result is one.
-struct Plain<F>(F);
-
-impl<T, R: Send, F: Fn(T) -> R + Sync> Step<T> for Plain<F> {
-    type Out = R;
-
-    #[inline]
-    fn step(&self, _index: usize, item: T) -> Flow<R> {
-        Flow::Go((self.0)(item))
-    }
-}
-
-/// An error is the last result.
-struct InOrder<F>(F);
-
-impl<T, R: Send, E: Send, F: Fn(T) -> Result<R, E> + Sync> Step<T> for InOrder<F> {
-    type Out = Result<R, E>;
-
-    fn step(&self, _index: usize, item: T) -> Flow<Result<R, E>> {
-        match (self.0)(item) {
-            Ok(value) => Flow::Go(Ok(value)),
-            Err(error) => Flow::Last(Err(error)),
-        }
-    }
-}
-
-/// The first error or panic is kept, and ends everything.
-struct FirstSeen<'s, F, E> {
-    f: F,
-    first: &'s Mutex<Option<MapError<E>>>,
-}
-
-impl<T, R: Send, E: Send, F: Fn(T) -> Result<R, E> + Sync> Step<T> for FirstSeen<'_, F, E> {
-    type Out = R;
-
-    fn step(&self, index: usize, item: T) -> Flow<R> {
-        let error = match catch_unwind(AssertUnwindSafe(|| (self.f)(item))) {
-            Ok(Ok(value)) => return Flow::Go(value),
-            Ok(Err(error)) => MapError { index, kind: MapErrorKind::Error(error) },
-            Err(payload) => MapError::panicked(index, &payload),
-        };
-        let mut first = self.first.lock();
-        let late = if first.is_some() { Some(error) } else { first.replace(error) };
-        drop(first);
-        drop(late);
-        Flow::Abort
-    }
-}
-
-/// Errors and panics are values.
-struct Caught<F>(F);
-
-impl<T, R: Send, E: Send, F: Fn(T) -> Result<R, E> + Sync> Step<T> for Caught<F> {
-    type Out = Outcome<R, E>;
-
-    fn step(&self, _index: usize, item: T) -> Flow<Outcome<R, E>> {
-        Flow::Go(match catch_unwind(AssertUnwindSafe(|| (self.0)(item))) {
-            Ok(result) => result.into(),
-            Err(payload) => {
-                let panic = Panic::from_payload(&*payload);
-                crew::discard(payload);
-                Outcome::Panicked(panic)
-            }
-        })
     }
 }
