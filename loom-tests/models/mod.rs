@@ -10,6 +10,6 @@ mod counter;
 mod ground;
 mod naive;
 mod semaphore;
+mod threads;
 #[cfg(not(loom))]
 mod timeout;
-mod threads;
