@@ -490,6 +490,31 @@ fn a_long_line_is_skipped_in_small_pieces() {
     assert_eq!(report.read, Progress { bytes: 50_000_005, lines: 2, malformed: 1 });
 }
 
+/// A line is too long by its content, wherever reading happens to stop.
+#[test]
+fn the_longest_line_is_the_same_for_any_block_size() {
+    let max_line = nz!(6);
+    for content in 0..12 {
+        for ending in ["", "\n", "\r\n", "\r", "\r\r\n"] {
+            let input = format!("a:1\n{}:1{ending}", "k".repeat(content)).into_bytes();
+            let input = [input.clone(), input];
+            let expected = fold(&input, 1, max_line.get(), 9);
+            for block_size in 1..20 {
+                let readers = input.iter().enumerate().map(|(index, input)| {
+                    Input::reader(&format!("input {index}"), Pieces::new(input, &[3]))
+                });
+                let report = Pipeline::key_value()
+                    .workers(nz!(1))
+                    .block_size(NonZeroUsize::new(block_size).unwrap())
+                    .max_line(max_line)
+                    .run(readers)
+                    .unwrap();
+                assert_eq!(Summary::from(report), expected, "{content} {ending:?} {block_size}");
+            }
+        }
+    }
+}
+
 #[test]
 fn excerpts_are_short_and_printable() {
     let text = [b"a\x1b[31m\xff\t\"".as_slice(), &"é".repeat(300).into_bytes()].concat();

@@ -27,8 +27,8 @@
 //! 1. *Every line counts once*: it is in a total or in
 //!    [`Progress::malformed`]; none is dropped in silence. A line is what ends
 //!    with a newline, or what follows the last newline if that is not nothing;
-//!    a carriage return before the newline belongs to the line ending. A line
-//!    does not go on from one input into the next.
+//!    a carriage return before the newline, or at the end of the input,
+//!    belongs to the line ending. A line does not go on from one input into the next.
 //! 2. *The result does not depend on the workers*: totals, counts, samples and
 //!    the error of a run are the same for any number of workers, any block
 //!    size and any schedule. Sums are exact and therefore commute; what does

@@ -17,8 +17,8 @@ use std::hash::{BuildHasher, Hasher};
 const INLINE: usize = 16;
 /// The smallest table.
 const MIN_BITS: u32 = 4;
-/// Tables above this many bits do not stay in the first-level cache.
-const PREFETCH_BITS: u32 = 10;
+/// A table of up to this many bits stays in a cache that is near.
+const SMALL_BITS: u32 = 12;
 
 /// A key and what the tables need to know of it.
 ///
@@ -165,6 +165,12 @@ impl Table {
         self.arena.len()
     }
 
+    /// Whether there is nothing to gain from adding many records at once.
+    #[inline]
+    pub(super) fn is_small(&self) -> bool {
+        self.bits <= SMALL_BITS
+    }
+
     #[inline]
     fn home(&self, meta: u64) -> usize {
         ((meta << self.skip) >> (64 - self.bits)) as usize
@@ -175,7 +181,7 @@ impl Table {
     pub(super) fn add_all(&mut self, records: &[(Key<'_>, i64)]) {
         // The homes are loaded first, none waiting for another: in a table
         // that is larger than the cache the misses then overlap.
-        if self.bits > PREFETCH_BITS {
+        if !self.is_small() {
             let touched =
                 records.iter().fold(0, |all, (key, _)| all ^ self.slots[self.home(key.meta)].meta);
             std::hint::black_box(touched);
@@ -185,8 +191,9 @@ impl Table {
         }
     }
 
+    /// Adds the value to its key's total.
     #[inline]
-    fn add(&mut self, key: &Key<'_>, value: i64) {
+    pub(super) fn add(&mut self, key: &Key<'_>, value: i64) {
         let mask = self.slots.len() - 1;
         let mut at = self.home(key.meta);
         loop {
@@ -215,8 +222,11 @@ impl Table {
     }
 
     fn insert(&mut self, key: &Key<'_>, value: i64, free: usize) {
-        // At most three quarters full, so that a probe ends.
-        let free = if (self.len + 1) * 4 > self.slots.len() * 3 {
+        // Never full, so that a probe ends; and a small table is kept so sparse
+        // that a probe nearly always ends where it begins, which the processor
+        // can foresee.
+        let quarters = if self.bits < SMALL_BITS { 1 } else { 3 };
+        let free = if (self.len + 1) * 4 > self.slots.len() * quarters {
             self.grow();
             self.free_slot(key.meta)
         } else {

@@ -213,7 +213,11 @@ impl Adder<'_> {
     /// [`flush`](Self::flush)ed.
     #[inline]
     pub(super) fn add<'a>(&mut self, batch: &mut Vec<(Key<'a>, i64)>, key: &'a str, value: i64) {
-        batch.push((Key::new(&self.to.hasher, key), value));
+        let key = Key::new(&self.to.hasher, key);
+        if self.table.is_small() {
+            return self.table.add(&key, value);
+        }
+        batch.push((key, value));
         if batch.len() == BATCH {
             self.flush(batch);
         }
