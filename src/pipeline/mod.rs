@@ -43,8 +43,8 @@
 //! # Progress
 //!
 //! Workers wait for each other only at the locks of the shared table's shards,
-//! for the time of adding 32 records, and run no foreign code there. A reader that blocks (a
-//! pipe) blocks the calling thread; the workers idle.
+//! for the time of adding 32 records, and run no foreign code there. A reader
+//! that blocks (a pipe) blocks the calling thread; the workers idle.
 //!
 //! # Cancellation
 //!
