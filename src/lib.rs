@@ -12,6 +12,8 @@ pub mod map;
 pub mod outcome;
 #[cfg(not(loom))]
 pub mod pipeline;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod process;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod rt;

@@ -1,0 +1,238 @@
+//! Options of a pool.
+
+use super::codec::{self, Portable};
+use super::error::BuildError;
+use super::pool::Pool;
+use super::proc::Settings;
+use super::region::{self, SLOTS};
+use super::shell::Shared;
+use super::supervisor::{Batch, Config, Nanos, Supervisor};
+use super::{hook, ship};
+use std::ffi::OsString;
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a batch is meant to take.
+const BATCH: Nanos = 1_000_000;
+
+/// How long a worker may sit on tasks while another has none.
+const STEAL_AFTER: Nanos = 2 * BATCH;
+
+/// Largest result, unless told otherwise.
+const LARGEST: u64 = 1 << 30;
+
+/// Options of a [`Pool`].
+#[must_use]
+pub struct Builder<C = ()> {
+    workers: Option<NonZeroUsize>,
+    deadline: Option<Duration>,
+    max_tasks: Option<NonZeroU64>,
+    memory: Option<u64>,
+    attempts: NonZeroU32,
+    intensity: Option<(u32, Duration)>,
+    batch: Option<NonZeroU32>,
+    largest: u64,
+    env: Vec<(OsString, Option<OsString>)>,
+    initializer: Option<Result<u64, super::NotShippable>>,
+    context: Option<C>,
+}
+
+impl<C> fmt::Debug for Builder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("workers", &self.workers)
+            .field("deadline", &self.deadline)
+            .field("max_tasks", &self.max_tasks)
+            .field("memory", &self.memory)
+            .field("attempts", &self.attempts)
+            .field("intensity", &self.intensity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            workers: None,
+            deadline: None,
+            max_tasks: None,
+            memory: None,
+            attempts: NonZeroU32::MIN,
+            intensity: None,
+            batch: None,
+            largest: LARGEST,
+            env: Vec::new(),
+            initializer: None,
+            context: None,
+        }
+    }
+
+    /// A value that every worker gets once, for
+    /// [`map_with`](Pool::map_with) and its like.
+    pub fn context<C: Portable + Send + Sync>(self, context: C) -> Builder<C> {
+        Builder {
+            workers: self.workers,
+            deadline: self.deadline,
+            max_tasks: self.max_tasks,
+            memory: self.memory,
+            attempts: self.attempts,
+            intensity: self.intensity,
+            batch: self.batch,
+            largest: self.largest,
+            env: self.env,
+            initializer: self.initializer,
+            context: Some(context),
+        }
+    }
+}
+
+impl<C: Portable + Send + Sync> Builder<C> {
+    /// So many workers. Default: one a core.
+    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Longest that one task may run, from its own start and whatever batch it
+    /// travelled in. Its worker is then killed and replaced, and the task ends
+    /// as `TimedOut`.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// A worker is replaced after so many tasks.
+    pub fn max_tasks_per_worker(mut self, tasks: NonZeroU64) -> Self {
+        self.max_tasks = Some(tasks);
+        self
+    }
+
+    /// Limit, in bytes, on a worker's private writable memory (`RLIMIT_DATA`:
+    /// heap and anonymous mappings, but neither the program's code nor shared
+    /// memory). A task whose allocation fails for it ends as
+    /// [`Crash::OutOfMemory`](crate::outcome::Crash::OutOfMemory).
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// Says that tasks may be started again after they crashed their worker,
+    /// up to so many times in all. Default: 1, at most once. Panics, errors
+    /// and deadlines are never retried.
+    pub fn idempotent(mut self, attempts: NonZeroU32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// More than `crashes` crashes of workers within `period` break the pool:
+    /// what is left to do ends with [`Fault::Broken`](super::Fault::Broken).
+    /// Default: crashes that cost a task are not counted. Workers that die
+    /// without a task, while they start for instance, break the pool after a
+    /// few in a row in any case.
+    pub fn restart_intensity(mut self, crashes: u32, period: Duration) -> Self {
+        self.intensity = Some((crashes, period));
+        self
+    }
+
+    /// At most so many tasks travel together. Default: as many as take about a
+    /// millisecond, by what the last ones took.
+    pub fn batch(mut self, tasks: NonZeroU32) -> Self {
+        self.batch = Some(tasks);
+        self
+    }
+
+    /// Largest result, in bytes, that is taken from a worker. A task that has
+    /// a larger one is blamed as a crash. Default: 1 GiB.
+    pub fn largest_result(mut self, bytes: u64) -> Self {
+        self.largest = bytes;
+        self
+    }
+
+    /// Sets a variable in the workers' environment.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes a variable from the workers' environment.
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), None));
+        self
+    }
+
+    /// Called once in each worker before its first task. If it panics the
+    /// worker counts as one that could not be started.
+    pub fn initializer<F>(mut self, initializer: F) -> Self
+    where
+        F: Fn() + Copy + Send + 'static,
+    {
+        self.initializer = Some(ship::initializer(initializer));
+        self
+    }
+
+    /// Starts the pool.
+    ///
+    /// # Errors
+    ///
+    /// In a worker process; if the context cannot be encoded; if the
+    /// initializer or this crate is not part of the main program; if the
+    /// system refuses memory, descriptors or a thread. Workers that cannot be
+    /// started are not an error here: the tasks then end with
+    /// [`Fault::Broken`](super::Fault::Broken).
+    pub fn build(mut self) -> Result<Pool<C>, BuildError> {
+        if hook::is_worker() {
+            return Err(BuildError::InsideWorker);
+        }
+        hook::keep();
+        ship::check_program()?;
+        let context = match self.context.take() {
+            Some(context) => {
+                let mut bytes = Vec::new();
+                codec::encode_to_vec(&context, &mut bytes, usize::MAX)
+                    .map_err(|error| BuildError::Context(error.into_text()))?;
+                let entry = ship::context_reader::<C>()?;
+                Some((region::write_file(&bytes)?, bytes.len() as u64, entry))
+            }
+            None => None,
+        };
+        let workers = match self.workers {
+            Some(workers) => workers.get(),
+            None => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        };
+        let config = Config {
+            workers,
+            depth: SLOTS,
+            batch: match self.batch {
+                Some(tasks) => Batch::Fixed(tasks.get()),
+                None => Batch::Lasting(BATCH),
+            },
+            deadline: self.deadline.map(nanos),
+            max_tasks: self.max_tasks.map(NonZeroU64::get),
+            attempts: self.attempts.get(),
+            intensity: self.intensity.map(|(crashes, period)| (crashes, nanos(period))),
+            idle_deaths: u32::try_from(2 * workers + 4).unwrap_or(u32::MAX),
+            steal_after: STEAL_AFTER,
+        };
+        let settings = Settings {
+            deadline: self.deadline,
+            memory: self.memory,
+            initializer: self.initializer.transpose()?,
+            context,
+            env: self.env,
+            largest: self.largest,
+        };
+        let mut actions = Vec::new();
+        let supervisor = Supervisor::new(config, &mut actions);
+        let shared = Arc::new(Shared::new(supervisor, actions, settings, workers)?);
+        let shell = Arc::clone(&shared);
+        let thread =
+            std::thread::Builder::new().name("selvedge-pool".into()).spawn(move || shell.run())?;
+        Ok(Pool::new(shared, thread))
+    }
+}
+
+fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

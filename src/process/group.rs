@@ -1,0 +1,152 @@
+//! Where the results of one call go: a queue between the shell and whoever
+//! waits.
+
+use super::error::{Fault, Report};
+use super::wire::Kind;
+use super::{codec, wire};
+use crate::outcome::{Outcome, Panic};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+/// Consecutive items of one call, and how they ended.
+#[derive(Debug, Clone)]
+pub(super) struct Delivery {
+    pub(super) index: u64,
+    pub(super) count: u32,
+    pub(super) attempt: u32,
+    pub(super) ended: Ended,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Ended {
+    /// Records, checked, from this offset on.
+    Records(Arc<Vec<u8>>, usize),
+    /// One item's payload by itself.
+    Whole(Kind, Vec<u8>),
+    /// None of them has a result.
+    Lost(Outcome<std::convert::Infallible, Fault>),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    deliveries: VecDeque<Delivery>,
+    waker: Option<Waker>,
+}
+
+/// The results of one call.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+impl Group {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shell: adds to the queue. `notify` follows, without the shell's lock.
+    pub(super) fn push(&self, delivery: Delivery) {
+        self.lock().deliveries.push_back(delivery);
+    }
+
+    /// Wakes whoever waits.
+    pub(super) fn notify(&self) {
+        let waker = self.lock().waker.take();
+        self.arrived.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// What there is; if there is nothing, `waker` will be woken.
+    pub(super) fn take(&self, waker: Option<&Waker>) -> VecDeque<Delivery> {
+        let mut state = self.lock();
+        if state.deliveries.is_empty() {
+            state.waker = waker.cloned();
+        }
+        std::mem::take(&mut state.deliveries)
+    }
+
+    /// Waits until there is something, or until the deadline.
+    pub(super) fn wait(&self, deadline: Option<Instant>) -> VecDeque<Delivery> {
+        let mut state = self.lock();
+        while state.deliveries.is_empty() {
+            let Some(deadline) = deadline else {
+                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state =
+                self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::take(&mut state.deliveries)
+    }
+}
+
+/// A delivery being taken apart, item by item.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    delivery: Delivery,
+    taken: u32,
+    at: usize,
+}
+
+impl Unpacked {
+    pub(super) fn new(delivery: Delivery) -> Self {
+        let at = match &delivery.ended {
+            Ended::Records(_, at) => *at,
+            _ => 0,
+        };
+        Self { delivery, taken: 0, at }
+    }
+
+    /// The next item's report.
+    #[inline]
+    pub(super) fn next<R: codec::Portable>(&mut self) -> Option<Report<R>> {
+        if self.taken == self.delivery.count {
+            return None;
+        }
+        let index = (self.delivery.index + u64::from(self.taken)) as usize;
+        self.taken += 1;
+        let outcome = match &mut self.delivery.ended {
+            Ended::Records(bytes, _) => match wire::record(bytes, self.at) {
+                Ok((kind, body, next)) => {
+                    self.at = next;
+                    if kind == Kind::Value { value(codec::decode(body)) } else { lost(kind, body) }
+                }
+                Err(garbled) => Outcome::Err(Fault::Decode(garbled.0.into())),
+            },
+            Ended::Whole(Kind::Value, bytes) => value(codec::from_vec(std::mem::take(bytes))),
+            Ended::Whole(kind, bytes) => lost(*kind, bytes),
+            Ended::Lost(outcome) => super::error::widen(outcome.clone()),
+        };
+        Some(Report { index, attempt: self.delivery.attempt, outcome })
+    }
+}
+
+#[inline]
+fn value<R>(decoded: Result<R, String>) -> Outcome<R, Fault> {
+    match decoded {
+        Ok(value) => Outcome::Ok(value),
+        Err(why) => Outcome::Err(Fault::Decode(format!("the result: {why}").into())),
+    }
+}
+
+fn lost<R>(kind: Kind, body: &[u8]) -> Outcome<R, Fault> {
+    let text = String::from_utf8_lossy(body);
+    match kind {
+        Kind::Panic => {
+            let (place, message) = text.split_once('\n').unwrap_or(("", &text));
+            Outcome::Panicked(Panic::new(message, Some(place).filter(|place| !place.is_empty())))
+        }
+        Kind::Undecoded => Outcome::Err(Fault::Decode(format!("the item: {text}").into())),
+        Kind::Unencoded => Outcome::Err(Fault::Encode(format!("the result: {text}").into())),
+        Kind::Value | Kind::Elsewhere => Outcome::Err(Fault::Decode("a misplaced record".into())),
+    }
+}

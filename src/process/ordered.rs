@@ -1,0 +1,276 @@
+//! Feeding a source to the pool and taking the results in the source's order.
+
+use super::codec::{self, Portable, Unencoded};
+use super::error::{Fault, Report};
+use super::group::{Delivery, Ended, Group, Unpacked};
+use super::region;
+use super::shell::{Load, Parcel, Shared};
+use super::ship::Job;
+use super::supervisor::TaskId;
+use super::wire::{HEAD, INLINE, Kind, head};
+use crate::outcome::Outcome;
+use std::collections::{BTreeMap, VecDeque};
+use std::iter::Fuse;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Bytes and items that close a parcel.
+const PARCEL_BYTES: usize = 48 << 10;
+const PARCEL_ITEMS: u32 = 8192;
+
+/// Items of a slow source are sent on after this long.
+const PATIENCE: Duration = Duration::from_micros(200);
+
+/// Bytes of arguments that may be under way if nothing else bounds them.
+const UNDER_WAY: usize = 4 << 20;
+
+/// Items of a source on their way through the pool.
+pub(super) struct Ordered<I: Iterator, R> {
+    shared: Arc<Shared>,
+    source: Fuse<I>,
+    job: Job<I::Item, R>,
+    group: Arc<Group>,
+    /// Items pulled and not yet given to the consumer are at most so many.
+    window: u64,
+    pulled: u64,
+    given: u64,
+    /// Deliveries whose turn has not come, by the index of their first item.
+    early: BTreeMap<u64, Delivery>,
+    current: Option<Unpacked>,
+    /// Parcels sent, oldest first: first index, first task, items, bytes.
+    sent: VecDeque<(u64, TaskId, u32, usize)>,
+    under_way: usize,
+    /// The parcel being filled.
+    filling: Vec<u8>,
+    filled: u32,
+}
+
+impl<I, R> Ordered<I, R>
+where
+    I: Iterator<Item: Portable>,
+    R: Portable,
+{
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        source: I,
+        job: Job<I::Item, R>,
+        window: Option<usize>,
+    ) -> Self {
+        Self {
+            shared,
+            source: source.fuse(),
+            job,
+            group: Arc::new(Group::default()),
+            window: window.map_or(u64::MAX, |window| window as u64),
+            pulled: 0,
+            given: 0,
+            early: BTreeMap::new(),
+            current: None,
+            sent: VecDeque::new(),
+            under_way: 0,
+            filling: Vec::new(),
+            filled: 0,
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> (usize, Option<usize>) {
+        let (least, most) = self.source.size_hint();
+        let ours = (self.pulled - self.given) as usize;
+        (least.saturating_add(ours), most.and_then(|most| most.checked_add(ours)))
+    }
+
+    /// The next report in order, waiting for it.
+    pub(super) fn next(&mut self) -> Option<Report<R>> {
+        loop {
+            if let Some(report) = self.ready() {
+                return Some(report);
+            }
+            let exhausted = self.feed();
+            if self.collect(None) || self.early.contains_key(&self.given) {
+                continue;
+            }
+            if exhausted && self.given == self.pulled {
+                return None;
+            }
+            let deliveries = self.group.wait(None);
+            self.sort(deliveries);
+        }
+    }
+
+    /// The next report in order, or a wake-up when it may be there.
+    pub(super) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<Report<R>>> {
+        loop {
+            if let Some(report) = self.ready() {
+                return Poll::Ready(Some(report));
+            }
+            let exhausted = self.feed();
+            if self.collect(Some(context.waker())) || self.early.contains_key(&self.given) {
+                continue;
+            }
+            if exhausted && self.given == self.pulled {
+                return Poll::Ready(None);
+            }
+            return Poll::Pending;
+        }
+    }
+
+    #[inline]
+    fn ready(&mut self) -> Option<Report<R>> {
+        loop {
+            if let Some(report) = self.current.as_mut().and_then(Unpacked::next) {
+                self.given += 1;
+                return Some(report);
+            }
+            self.current = Some(Unpacked::new(self.early.remove(&self.given)?));
+        }
+    }
+
+    /// Takes what has arrived; whether there was anything.
+    fn collect(&mut self, waker: Option<&Waker>) -> bool {
+        let deliveries = self.group.take(waker);
+        !deliveries.is_empty() && {
+            self.sort(deliveries);
+            true
+        }
+    }
+
+    fn sort(&mut self, deliveries: VecDeque<Delivery>) {
+        self.early.extend(deliveries.into_iter().map(|delivery| (delivery.index, delivery)));
+    }
+
+    /// Pulls the source as far as allowed; whether it is exhausted.
+    fn feed(&mut self) -> bool {
+        while let Some(&(index, _, len, bytes)) = self.sent.front() {
+            if index + u64::from(len) > self.given {
+                break;
+            }
+            self.under_way -= bytes;
+            self.sent.pop_front();
+        }
+        while self.under_way < UNDER_WAY {
+            let full = self.fill();
+            self.close();
+            match full {
+                Filled::Parcel => {}
+                Filled::Window => return false,
+                Filled::Exhausted => return true,
+            }
+        }
+        false
+    }
+
+    fn fill(&mut self) -> Filled {
+        let worthwhile = self.shared.worthwhile.load(std::sync::atomic::Ordering::Relaxed);
+        let began = Instant::now();
+        loop {
+            if self.pulled - self.given >= self.window {
+                return Filled::Window;
+            }
+            let Some(item) = self.source.next() else { return Filled::Exhausted };
+            self.pulled += 1;
+            if !self.add(&item) {
+                return Filled::Parcel;
+            }
+            let filled = self.filled;
+            let hungry = || self.shared.hungry.load(std::sync::atomic::Ordering::Relaxed);
+            if filled >= PARCEL_ITEMS
+                || self.filling.len() >= PARCEL_BYTES
+                || (u64::from(filled) >= worthwhile && hungry())
+                || (filled.is_power_of_two() && began.elapsed() >= PATIENCE)
+            {
+                return Filled::Parcel;
+            }
+        }
+    }
+
+    /// Adds an item to the parcel that is being filled. `false`: it went by
+    /// itself.
+    #[inline]
+    fn add(&mut self, item: &I::Item) -> bool {
+        let start = self.filling.len();
+        self.filling.extend_from_slice(&[0; HEAD]);
+        match codec::encode_to_vec(item, &mut self.filling, INLINE) {
+            Ok(()) => {
+                let len = self.filling.len() - start - HEAD;
+                self.filling[start..start + HEAD].copy_from_slice(&head(Kind::Value, len));
+                self.filled += 1;
+                true
+            }
+            Err(error) => {
+                self.filling.truncate(start);
+                let index = self.pulled - 1;
+                self.close_before(index);
+                match by_itself(item, error) {
+                    Ok((file, bytes)) => self.send(index, 1, Load::File(file), bytes),
+                    Err(fault) => {
+                        let ended = Ended::Lost(Outcome::Err(fault));
+                        self.early.insert(index, Delivery { index, count: 1, attempt: 0, ended });
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    /// Sends the parcel that is being filled.
+    fn close(&mut self) {
+        self.close_before(self.pulled);
+    }
+
+    fn close_before(&mut self, end: u64) {
+        if self.filled > 0 {
+            let len = std::mem::take(&mut self.filled);
+            let capacity = self.filling.len();
+            let records = std::mem::replace(&mut self.filling, Vec::with_capacity(capacity));
+            self.send(end - u64::from(len), len, Load::Records(records), capacity);
+        }
+    }
+
+    fn send(&mut self, index: u64, len: u32, load: Load, bytes: usize) {
+        let group = Arc::clone(&self.group);
+        let first = self.shared.submit(Parcel { index, len, entry: self.job.entry, load, group });
+        self.sent.push_back((index, first, len, bytes));
+        self.under_way += bytes;
+    }
+}
+
+enum Filled {
+    Parcel,
+    Window,
+    Exhausted,
+}
+
+/// An argument that does not fit among others.
+pub(super) fn by_itself<A: Portable>(
+    item: &A,
+    error: Unencoded,
+) -> Result<(std::os::fd::OwnedFd, usize), Fault> {
+    if let Unencoded::Refused(why) = error {
+        return Err(Fault::Encode(format!("the item: {why}").into()));
+    }
+    let mut encoded = Vec::new();
+    let bytes = match codec::as_bytes(item) {
+        Some(bytes) => bytes,
+        None => {
+            codec::encode_to_vec(item, &mut encoded, usize::MAX)
+                .map_err(|error| Fault::Encode(error.into_text()))?;
+            &encoded
+        }
+    };
+    match region::write_file(bytes) {
+        Ok(file) => Ok((file, bytes.len())),
+        Err(error) => Err(Fault::Encode(format!("the item: {error}").into())),
+    }
+}
+
+impl<I: Iterator, R> Drop for Ordered<I, R> {
+    /// Gives up what has not started.
+    fn drop(&mut self) {
+        for &(index, first, len, _) in &self.sent {
+            if index + u64::from(len) > self.given {
+                self.shared.cancel(first, len, false);
+            }
+        }
+    }
+}

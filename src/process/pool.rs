@@ -1,0 +1,364 @@
+//! The pool itself.
+
+use super::builder::Builder;
+use super::codec::{self, Portable};
+use super::error::{Failed, Fault, NotShippable, Report};
+use super::group::{Delivery, Ended, Group};
+use super::handle::Handle;
+use super::ordered::{Ordered, by_itself};
+use super::shell::{Load, Parcel, Shared};
+use super::ship::{self, Job};
+use super::stream::Stream;
+use super::supervisor::Event;
+use super::wire::{HEAD, INLINE, Kind, head};
+use crate::outcome::Outcome;
+use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Worker processes that run functions of this program. See the
+/// [module](super).
+///
+/// `C` is the type of the context that tasks share, if there is one.
+///
+/// Dropping a pool kills its workers: [`shutdown`](Self::shutdown) first if
+/// submitted tasks are to be finished.
+pub struct Pool<C = ()> {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    context: PhantomData<fn(C)>,
+}
+
+impl<C> fmt::Debug for Pool<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("workers", &self.shared.workers).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// Options for a new pool.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+impl<C: Send + Sync + 'static> Pool<C> {
+    pub(super) fn new(shared: Arc<Shared>, thread: JoinHandle<()>) -> Self {
+        Self { shared, thread: Some(thread), context: PhantomData }
+    }
+
+    /// The values of `f` for every item, in input order.
+    ///
+    /// Items travel in batches whose size follows what the tasks take.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the lowest index. Items after it that have not started
+    /// never will be; one that is running is let finish, and dropped.
+    ///
+    /// ```
+    /// use selvedge::{nz, process::Pool};
+    ///
+    /// let pool = Pool::builder().workers(nz!(2)).build()?;
+    /// assert_eq!(pool.map(|n: u64| n * n, 0..5)?, [0, 1, 4, 9, 16]);
+    ///
+    /// let failed = pool.map(|n: u32| 12 / n, [4, 0, 3]).unwrap_err();
+    /// assert_eq!(failed.index, 1);
+    /// assert!(failed.to_string().starts_with("item 1: panicked: attempt to divide by zero"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A closure that captures something is refused when it is compiled:
+    ///
+    /// ```compile_fail,E0080
+    /// # let pool = selvedge::process::Pool::builder().build().unwrap();
+    /// let factor = 3;
+    /// let _ = pool.map(move |n: u64| n * factor, 0..5);
+    /// ```
+    pub fn map<I, R, F>(&self, f: F, xs: I) -> Result<Vec<R>, Failed>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        F: Fn(I::Item) -> R + Copy + Send + 'static,
+    {
+        self.all(ship::plain(f), xs)
+    }
+
+    /// [`map`](Self::map) with the pool's context.
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map).
+    ///
+    /// ```
+    /// use selvedge::process::Pool;
+    ///
+    /// let words = vec!["warp".to_owned(), "weft".to_owned()];
+    /// let pool = Pool::builder().context(words).build()?;
+    /// let lengths = pool.map_with(|words: &Vec<String>, at: usize| words[at].len(), [1, 0, 1])?;
+    /// assert_eq!(lengths, [4, 4, 4]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map_with<I, R, F>(&self, f: F, xs: I) -> Result<Vec<R>, Failed>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        F: Fn(&C, I::Item) -> R + Copy + Send + 'static,
+    {
+        self.all(ship::with_context(f), xs)
+    }
+
+    fn all<I, R>(&self, job: Result<Job<I::Item, R>, NotShippable>, xs: I) -> Result<Vec<R>, Failed>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+    {
+        let mut reports = self.ordered(job, xs.into_iter(), None)?;
+        let mut all = Vec::with_capacity(reports.size_hint().0.min(1 << 20));
+        while let Some(report) = reports.next() {
+            all.push(report.into_result()?);
+        }
+        Ok(all)
+    }
+
+    fn ordered<I, R>(
+        &self,
+        job: Result<Job<I::Item, R>, NotShippable>,
+        xs: I,
+        window: Option<NonZeroUsize>,
+    ) -> Result<Ordered<I, R>, Failed>
+    where
+        I: Iterator<Item: Portable>,
+        R: Portable,
+    {
+        let job = job.map_err(unshippable)?;
+        Ok(Ordered::new(Arc::clone(&self.shared), xs, job, window.map(NonZeroUsize::get)))
+    }
+
+    /// The values of a function that may fail, in input order.
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map), and [`Fault::Task`] with the function's own
+    /// error.
+    ///
+    /// ```
+    /// use selvedge::{outcome::Outcome, process::{Fault, Pool}};
+    ///
+    /// let pool = Pool::builder().build()?;
+    /// let texts = ["1", "2", "x"].map(str::to_owned);
+    /// let parse = |text: String| text.parse::<u8>().map_err(|error| error.to_string());
+    /// let failed = pool.try_map(parse, texts).unwrap_err();
+    /// assert_eq!(failed.index, 2);
+    /// assert_eq!(failed.outcome, Outcome::Err(Fault::Task("invalid digit found in string".into())));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_map<I, R, E, F>(&self, f: F, xs: I) -> Result<Vec<R>, Failed<E>>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        E: Portable,
+        F: Fn(I::Item) -> Result<R, E> + Copy + Send + 'static,
+    {
+        let reports = self.ordered(ship::plain(f), xs.into_iter(), None);
+        let mut reports = reports.map_err(Failed::widen)?;
+        let mut all = Vec::new();
+        while let Some(report) = reports.next() {
+            all.push(report.flatten().into_result()?);
+        }
+        Ok(all)
+    }
+
+    /// How every item ended, in input order. Nothing stops the map.
+    ///
+    /// ```
+    /// use selvedge::{outcome::{Crash, Outcome}, process::Pool};
+    ///
+    /// let pool = Pool::builder().build()?;
+    /// let ends = pool.map_outcomes(
+    ///     |n: i32| if n == 1 { std::process::exit(3) } else { n },
+    ///     [0, 1, 2],
+    /// );
+    /// let ends: Vec<_> = ends.into_iter().map(|report| report.outcome).collect();
+    /// assert_eq!(ends, [Outcome::Ok(0), Outcome::Crashed(Crash::Exit(3)), Outcome::Ok(2)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map_outcomes<I, R, F>(&self, f: F, xs: I) -> Vec<Report<R>>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        F: Fn(I::Item) -> R + Copy + Send + 'static,
+    {
+        let job = ship::plain(f);
+        let xs = xs.into_iter();
+        match self.ordered(job, xs, None) {
+            Ok(mut reports) => std::iter::from_fn(|| reports.next()).collect(),
+            Err(failed) => vec![failed.widen()],
+        }
+    }
+
+    /// The reports of `f`, lazily and in input order: an iterator, and a
+    /// [`Stream`](futures_core::Stream).
+    ///
+    /// `window` is a hard bound on items that were pulled from the source and
+    /// not yet given out; the source is pulled inside `next` (or the poll), so
+    /// it may be endless. Dropping the stream gives up what has not started.
+    ///
+    /// ```
+    /// use selvedge::{nz, process::Pool};
+    ///
+    /// let pool = Pool::builder().build()?;
+    /// let cubes = pool.stream(|n: u64| n * n * n, 1.., nz!(32));
+    /// let cubes: Vec<u64> = cubes.take(3).filter_map(|report| report.outcome.ok()).collect();
+    /// assert_eq!(cubes, [1, 8, 27]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stream<I, R, F>(&self, f: F, xs: I, window: NonZeroUsize) -> Stream<I::IntoIter, R>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        F: Fn(I::Item) -> R + Copy + Send + 'static,
+    {
+        Stream::new(self.ordered(ship::plain(f), xs.into_iter(), Some(window)))
+    }
+
+    /// [`stream`](Self::stream) with the pool's context.
+    pub fn stream_with<I, R, F>(&self, f: F, xs: I, window: NonZeroUsize) -> Stream<I::IntoIter, R>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        F: Fn(&C, I::Item) -> R + Copy + Send + 'static,
+    {
+        Stream::new(self.ordered(ship::with_context(f), xs.into_iter(), Some(window)))
+    }
+
+    /// [`map`](Self::map) without blocking the thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up what has not started.
+    pub async fn map_async<I, R, F>(&self, f: F, xs: I) -> Result<Vec<R>, Failed>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        F: Fn(I::Item) -> R + Copy + Send + 'static,
+    {
+        let mut reports = self.ordered(ship::plain(f), xs.into_iter(), None)?;
+        let mut all = Vec::new();
+        while let Some(report) = std::future::poll_fn(|context| reports.poll_next(context)).await {
+            all.push(report.into_result()?);
+        }
+        Ok(all)
+    }
+
+    /// Starts `f(item)` in some worker: wait for the handle, or await it.
+    ///
+    /// ```
+    /// use selvedge::process::Pool;
+    ///
+    /// let pool = Pool::builder().build()?;
+    /// let task = pool.submit(|(a, b): (u32, u32)| a + b, (40, 2));
+    /// assert_eq!(task.wait().into_result()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn submit<A, R, F>(&self, f: F, item: A) -> Handle<R>
+    where
+        A: Portable,
+        R: Portable,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        self.submit_job(ship::plain(f), &item)
+    }
+
+    /// [`submit`](Self::submit) with the pool's context.
+    pub fn submit_with<A, R, F>(&self, f: F, item: A) -> Handle<R>
+    where
+        A: Portable,
+        R: Portable,
+        F: Fn(&C, A) -> R + Copy + Send + 'static,
+    {
+        self.submit_job(ship::with_context(f), &item)
+    }
+
+    fn submit_job<A: Portable, R: Portable>(
+        &self,
+        job: Result<Job<A, R>, NotShippable>,
+        item: &A,
+    ) -> Handle<R> {
+        let group = Arc::new(Group::default());
+        let parcel = job.map_err(Fault::NotShippable).and_then(|job| {
+            let mut record = vec![0; HEAD];
+            let load = match codec::encode_to_vec(item, &mut record, INLINE) {
+                Ok(()) => {
+                    let len = record.len() - HEAD;
+                    record[..HEAD].copy_from_slice(&head(Kind::Value, len));
+                    Load::Records(record)
+                }
+                Err(error) => Load::File(by_itself(item, error)?.0),
+            };
+            Ok(Parcel { index: 0, len: 1, entry: job.entry, load, group: Arc::clone(&group) })
+        });
+        let task = match parcel {
+            Ok(parcel) => Some(self.shared.submit(parcel)),
+            Err(fault) => {
+                let ended = Ended::Lost(Outcome::Err(fault));
+                group.push(Delivery { index: 0, count: 1, attempt: 0, ended });
+                None
+            }
+        };
+        Handle::new(Arc::clone(&self.shared), group, task)
+    }
+}
+
+impl<C> Pool<C> {
+    /// Whether the pool gave up: workers could not be started, or died too
+    /// often. Its tasks then end with [`Fault::Broken`].
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.shared.is_broken()
+    }
+
+    /// The process ids of the workers that are alive now.
+    #[must_use]
+    pub fn worker_pids(&self) -> Vec<u32> {
+        self.shared.pids()
+    }
+
+    /// Finishes every submitted task, then ends the workers and waits for
+    /// them. Handles stay good.
+    pub fn shutdown(mut self) {
+        self.finish(Event::Shutdown);
+    }
+
+    /// Kills the workers now and waits for them. Returns the numbers of the
+    /// tasks that were not done ([`Handle::id`]); their handles say
+    /// `Cancelled`.
+    pub fn terminate(mut self) -> Vec<u64> {
+        self.finish(Event::Terminate)
+    }
+
+    fn finish(&mut self, event: Event) -> Vec<u64> {
+        let Some(thread) = self.thread.take() else { return Vec::new() };
+        self.shared.end(event);
+        let undone = self.shared.wait_until_stopped();
+        // It holds no lock any more; if it panicked, that was said already.
+        let _ = thread.join();
+        undone
+    }
+}
+
+impl<C> Drop for Pool<C> {
+    fn drop(&mut self) {
+        self.finish(Event::Terminate);
+    }
+}
+
+fn unshippable(why: NotShippable) -> Failed {
+    Report { index: 0, attempt: 0, outcome: Outcome::Err(Fault::NotShippable(why)) }
+}

@@ -1,0 +1,401 @@
+//! One worker process, as its parent holds it.
+
+use super::codec::Unencoded;
+use super::group::Ended;
+use super::region::{AREA, Region, SLOTS};
+use super::shell::{Held, Load};
+use super::supervisor::{Event, Run, TaskId, WorkerId};
+use super::wire::{self, FromWorker, GROUP, Garbled, HEAD, Kind, ToWorker};
+use super::{hook, region, ship, socket};
+use crate::outcome::Crash;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What every worker of a pool is started with.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) deadline: Option<Duration>,
+    pub(super) memory: Option<u64>,
+    pub(super) initializer: Option<u64>,
+    /// The encoded context, and the entry that decodes it.
+    pub(super) context: Option<(OwnedFd, u64, u64)>,
+    pub(super) env: Vec<(OsString, Option<OsString>)>,
+    /// Longest result.
+    pub(super) largest: u64,
+}
+
+/// A batch that lies in a slot.
+#[derive(Debug)]
+struct Batch {
+    seq: u64,
+    slot: usize,
+    /// The results, copied, and where the next one begins.
+    results: Option<(Arc<Vec<u8>>, usize)>,
+    /// How many of them were passed on.
+    taken: u32,
+    /// Results that came by themselves.
+    elsewhere: HashMap<u32, (Kind, Vec<u8>)>,
+    /// Done: its slot may be used once the results were taken.
+    done: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Greeting,
+    Preparing,
+    Working,
+}
+
+/// A worker.
+#[derive(Debug)]
+pub(super) struct Proc {
+    id: WorkerId,
+    child: Child,
+    pub(super) pidfd: Arc<OwnedFd>,
+    pub(super) socket: Arc<OwnedFd>,
+    region: Region,
+    /// To be sent with the welcome.
+    memory: Option<OwnedFd>,
+    phase: Phase,
+    /// Oldest first.
+    batches: Vec<Batch>,
+    /// The socket is full.
+    pub(super) blocked: bool,
+    /// The socket's other end is closed.
+    pub(super) closed: bool,
+    garbled: Option<Garbled>,
+    memory_limit: Option<u64>,
+}
+
+impl Proc {
+    /// Starts this executable again.
+    pub(super) fn start(id: WorkerId, settings: &Settings) -> io::Result<Self> {
+        let (region, memory) = Region::create()?;
+        let (ours, theirs) = socket::pair()?;
+        let mut command = Command::new("/proc/self/exe");
+        for (name, value) in &settings.env {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        // Standard input carries the socket into the new program; the worker
+        // moves it away. Its own process group: Ctrl-C is for the parent, and
+        // what the tasks start can be killed with the worker.
+        let mut child = command
+            .arg0("selvedge-worker")
+            .env(hook::VARIABLE, "1")
+            .stdin(Stdio::from(theirs))
+            .process_group(0)
+            .spawn()?;
+        let pid = Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
+            let _ = child.kill();
+            let _ = child.wait();
+        })?;
+        Ok(Self {
+            id,
+            child,
+            pidfd: Arc::new(pidfd),
+            socket: Arc::new(ours),
+            region,
+            memory: Some(memory),
+            phase: Phase::Greeting,
+            batches: Vec::new(),
+            blocked: false,
+            closed: false,
+            garbled: None,
+            memory_limit: settings.memory,
+        })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        self.phase != Phase::Working
+    }
+
+    /// The next message, if there is one.
+    pub(super) fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        settings: &Settings,
+    ) -> Result<Option<FromWorker>, Garbled> {
+        if self.closed || self.garbled.is_some() {
+            return Ok(None);
+        }
+        let message = self.receive_one(buffer, settings);
+        if let Err(garbled) = &message {
+            self.garbled = Some(garbled.clone());
+        }
+        message
+    }
+
+    fn receive_one(
+        &mut self,
+        buffer: &mut [u8],
+        settings: &Settings,
+    ) -> Result<Option<FromWorker>, Garbled> {
+        let packet = match socket::receive(&self.socket, buffer, false) {
+            Ok(packet) => packet,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(_) => return Err(Garbled("a packet that cannot be received")),
+        };
+        if packet.len == 0 {
+            self.closed = true;
+            return Ok(None);
+        }
+        let (message, tail) = wire::unpack::<FromWorker>(&buffer[..packet.len])?;
+        match (&self.phase, &message) {
+            (Phase::Greeting, FromWorker::Hello { version, identity }) => {
+                if (*version, *identity) != (wire::VERSION, ship::identity()) {
+                    return Err(Garbled("the worker is another executable than this program"));
+                }
+                self.welcome(settings)?;
+                self.phase = Phase::Preparing;
+            }
+            (Phase::Preparing, FromWorker::Ready) => self.phase = Phase::Working,
+            (Phase::Preparing, FromWorker::StartFailed { .. }) => {}
+            (Phase::Working, FromWorker::Done { seq, .. }) => {
+                let region = &self.region;
+                let batch = self.batches.iter_mut().find(|batch| batch.seq == *seq && !batch.done);
+                let batch = batch.ok_or(Garbled("news of a batch that it does not have"))?;
+                if !region.header(batch.slot).word.read().is_over() {
+                    return Err(Garbled("a batch that is called done and is not"));
+                }
+                batch.done = true;
+            }
+            (Phase::Working, FromWorker::Elsewhere { seq, index, kind, len }) => {
+                let kind = Kind::from_u8(*kind).ok_or(Garbled("a result of no kind"))?;
+                if *len > settings.largest {
+                    return Err(Garbled("a result that is larger than the pool allows"));
+                }
+                let bytes = match packet.files.first() {
+                    None if tail.len() as u64 == *len => tail.to_vec(),
+                    None => return Err(Garbled("a result of another length")),
+                    Some(file) => region::read_file(file, *len)
+                        .map_err(|_| Garbled("a result that cannot be read"))?,
+                };
+                let batch = self.batches.iter_mut().find(|batch| batch.seq == *seq);
+                let batch = batch.ok_or(Garbled("a result of a batch that it does not have"))?;
+                batch.elsewhere.insert(*index, (kind, bytes));
+            }
+            _ => return Err(Garbled("a message out of turn")),
+        }
+        Ok(Some(message))
+    }
+
+    fn welcome(&mut self, settings: &Settings) -> Result<(), Garbled> {
+        let memory = self.memory.take().ok_or(Garbled("a second greeting"))?;
+        let mut files: Vec<BorrowedFd<'_>> = vec![memory.as_fd()];
+        files.extend(settings.context.iter().map(|(file, ..)| file.as_fd()));
+        let welcome = ToWorker::Welcome {
+            version: wire::VERSION,
+            identity: ship::identity(),
+            stamp: settings.deadline.is_some(),
+            memory: settings.memory,
+            context: settings.context.as_ref().map(|(_, len, entry)| (*len, *entry)),
+            initializer: settings.initializer,
+        };
+        // The socket is empty: nothing was sent before.
+        let sent = socket::send(&self.socket, &wire::packet(&welcome), &[], &files, false);
+        // If it has died, its pidfd tells.
+        sent.or(Ok(()))
+    }
+
+    /// Puts tasks in a slot and tells the worker. Returns how many, and
+    /// whether the socket is full.
+    pub(super) fn send(
+        &mut self,
+        seq: u64,
+        runs: &[Run],
+        parcels: &mut BTreeMap<TaskId, Held>,
+    ) -> (u32, bool) {
+        self.batches.retain(|batch| !batch.done);
+        let used = |slot: &usize| self.batches.iter().any(|batch| batch.slot == *slot);
+        let Some(slot) = (0..SLOTS).find(|slot| !used(slot)) else { return (0, true) };
+        let (tasks, file) = self.pack(slot, runs, parcels);
+        self.region.header(slot).word.arm(tasks);
+        let message = wire::packet(&ToWorker::Run { seq, slot: slot as u8 });
+        let files: Vec<BorrowedFd<'_>> = file.into_iter().collect();
+        match socket::send(&self.socket, &message, &[], &files, false) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked = true;
+                (0, true)
+            }
+            // Other errors: it has died, its pidfd tells, and the word says
+            // that none of these tasks started.
+            _ => {
+                let batch = Batch {
+                    seq,
+                    slot,
+                    results: None,
+                    taken: 0,
+                    elsewhere: HashMap::new(),
+                    done: false,
+                };
+                self.batches.push(batch);
+                (tasks, false)
+            }
+        }
+    }
+
+    /// Writes as many arguments as there is room for.
+    fn pack<'p>(
+        &mut self,
+        slot: usize,
+        runs: &[Run],
+        parcels: &'p mut BTreeMap<TaskId, Held>,
+    ) -> (u32, Option<BorrowedFd<'p>>) {
+        // Half of the room for results is for their heads, at most.
+        let most = (AREA / HEAD / 2) as u32;
+        let mut tasks = 0;
+        let mut at = 0;
+        let mut alone = None;
+        for run in runs {
+            let Some((first, held)) = parcels.range_mut(..=run.first).next_back() else { break };
+            let offset = (run.first - first) as u32;
+            let entry = held.parcel.entry;
+            if matches!(held.parcel.load, Load::File(_)) {
+                if tasks > 0 {
+                    break;
+                }
+                self.region.write_arguments(slot, 0, &wire::group(entry, 1));
+                self.region.write_arguments(slot, GROUP, &wire::head(Kind::Elsewhere, 0));
+                tasks = 1;
+                alone = Some(*first);
+                break;
+            }
+            let start = held.seek(offset);
+            let Load::Records(bytes) = &held.parcel.load else { break };
+            let room = AREA.saturating_sub(at + GROUP);
+            let (mut count, mut end) = (0, start);
+            while count < run.len && tasks + count < most {
+                match wire::record(bytes, end) {
+                    Ok((_, _, next)) if next - start <= room => (count, end) = (count + 1, next),
+                    _ => break,
+                }
+            }
+            if count == 0 {
+                break;
+            }
+            held.cursor = (offset + count, end);
+            self.region.write_arguments(slot, at, &wire::group(entry, count));
+            self.region.write_arguments(slot, at + GROUP, &bytes[start..end]);
+            at += GROUP + end - start;
+            tasks += count;
+            if count < run.len {
+                break;
+            }
+        }
+        let file = alone.and_then(|first| match &parcels.get(&first)?.parcel.load {
+            Load::File(file) => Some(file.as_fd()),
+            Load::Records(_) => None,
+        });
+        (tasks, file)
+    }
+
+    /// The next results of a batch: at most `most` records in a row, or one
+    /// that came by itself.
+    pub(super) fn take_results(&mut self, seq: u64, most: u32) -> Result<(u32, Ended), Garbled> {
+        let batch = self.batches.iter_mut().find(|batch| batch.seq == seq);
+        let batch = batch.ok_or(Garbled("results of a batch that is gone"))?;
+        let region = &self.region;
+        let (bytes, at) =
+            batch.results.get_or_insert_with(|| (Arc::new(region.copy_results(batch.slot)), 0));
+        let start = *at;
+        let mut count = 0;
+        while count < most {
+            let (kind, _, next) = wire::record(bytes, *at)?;
+            if kind == Kind::Elsewhere {
+                if count > 0 {
+                    break;
+                }
+                *at = next;
+                let whole = batch.elsewhere.remove(&batch.taken);
+                let (kind, bytes) = whole.ok_or(Garbled("a result that did not come"))?;
+                batch.taken += 1;
+                return Ok((1, Ended::Whole(kind, bytes)));
+            }
+            *at = next;
+            count += 1;
+        }
+        batch.taken += count;
+        Ok((count, Ended::Records(Arc::clone(bytes), start)))
+    }
+
+    /// What runs in the oldest batch, and since when.
+    pub(super) fn look(&self) -> Option<Event> {
+        let batch = self.batches.iter().find(|batch| !batch.done)?;
+        let header = self.region.header(batch.slot);
+        let started = header.word.read().started;
+        let since = header.since.load(std::sync::atomic::Ordering::Relaxed);
+        Some(Event::Seen { worker: self.id, seq: batch.seq, started, since })
+    }
+
+    pub(super) fn revoke(&self) -> Vec<(u64, u32)> {
+        let open = self.batches.iter().filter(|batch| !batch.done);
+        open.map(|batch| (batch.seq, self.region.header(batch.slot).word.revoke().started))
+            .collect()
+    }
+
+    pub(super) fn condemn(&self, seq: u64, index: u32) -> bool {
+        let batch = self.batches.iter().find(|batch| batch.seq == seq);
+        batch.is_some_and(|batch| self.region.header(batch.slot).word.condemn(index))
+    }
+
+    /// How many tasks of each batch have started.
+    pub(super) fn progress(&self) -> Vec<(u64, u32)> {
+        let open = self.batches.iter().filter(|batch| !batch.done);
+        open.map(|batch| (batch.seq, self.region.header(batch.slot).word.read().started)).collect()
+    }
+
+    /// Kills the worker and whatever its tasks have started, as far as that
+    /// stayed in its process group.
+    pub(super) fn kill(&mut self) {
+        // Not reaped yet, so the number is still its own.
+        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.kill();
+    }
+
+    /// Asks it to end. Whether it could be asked.
+    pub(super) fn retire(&self) -> bool {
+        socket::send(&self.socket, &wire::packet(&ToWorker::Bye), &[], &[], false).is_ok()
+    }
+
+    /// The worker is dead: kills what it left behind and learns how it died.
+    pub(super) fn reap(&mut self) -> Crash {
+        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let status = self.child.wait();
+        let noted = &self.region.header(0).out_of_memory;
+        match (status, &self.garbled) {
+            (_, Some(garbled)) => Crash::Garbled(garbled.0.into()),
+            (Ok(status), None) => match (status.signal(), self.memory_limit) {
+                (Some(_), Some(limit)) if noted.load(std::sync::atomic::Ordering::Acquire) != 0 => {
+                    Crash::OutOfMemory(limit)
+                }
+                (Some(signal), _) => Crash::Signal(signal),
+                (None, _) => Crash::Exit(status.code().unwrap_or(-1)),
+            },
+            (Err(error), None) => Crash::Garbled(format!("its end went unseen: {error}").into()),
+        }
+    }
+}
+
+impl Unencoded {
+    pub(super) fn into_text(self) -> Arc<str> {
+        match self {
+            Self::NoRoom => "too large".into(),
+            Self::Refused(why) => why.into(),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! How a function crosses to a worker.
+//!
+//! # Algorithm
+//!
+//! Parent and worker run the same executable, loaded at different addresses.
+//! A function crosses as its distance from a `static` of this crate (a
+//! function as the fixed point would have a second copy in the caller's crate
+//! in release builds). What crosses is not the caller's closure but a lane: a
+//! function made for the closure's type, which takes arguments from the batch,
+//! makes the closure out of nothing (it has no size), and writes the results.
+//!
+//! # Invariants
+//!
+//! 1. Both sides compare [`identity`] before any distance is used.
+//! 2. A distance is made, and used, only if it points into executable memory
+//!    of the main program: a function of a dynamic library is refused.
+//! 3. Only `Copy` closures of no size cross. The value that the caller passed
+//!    shows that the type has one.
+
+#![allow(unsafe_code, reason = "turns a distance into a function, and nothing into a closure")]
+
+use super::codec::Portable;
+use super::error::NotShippable;
+use super::lane::Lane;
+use std::ffi::{c_int, c_void};
+use std::hash::{DefaultHasher, Hasher};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+
+/// What all distances are measured from.
+static ANCHOR: u8 = 0;
+
+/// Runs tasks of one function in the worker.
+pub(crate) type Entry = fn(&mut Lane<'_>);
+
+/// A function that can be called in a worker, and its types.
+pub(crate) struct Job<A, R> {
+    pub(crate) entry: u64,
+    types: PhantomData<fn(A) -> R>,
+}
+
+impl<A, R> Clone for Job<A, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<A, R> Copy for Job<A, R> {}
+
+/// Refuses closures that have captured something.
+struct NoCapture<F>(PhantomData<F>);
+
+impl<F> NoCapture<F> {
+    const CHECKED: () = assert!(
+        size_of::<F>() == 0,
+        "this function cannot cross to a worker process, because it holds values: a closure that \
+         captures variables, or a function pointer. Pass what it needs with each item (for \
+         instance as a tuple), or once for each worker as the pool's context \
+         (`Builder::context`, then `map_with`); name functions directly instead of by pointer"
+    );
+}
+
+/// A closure of a type that has no size, out of nothing.
+///
+/// # Safety
+///
+/// A value of this type exists or existed, in this or another process of the
+/// same executable.
+unsafe fn conjure<F: Copy>() -> F {
+    const { NoCapture::<F>::CHECKED };
+    // SAFETY: reads no bytes; by the caller's promise the type is inhabited,
+    // and `Copy` says that one more value does no harm.
+    unsafe { NonNull::<F>::dangling().as_ptr().read() }
+}
+
+/// A job of a function of the item alone.
+pub(crate) fn plain<F, A, R>(_: F) -> Result<Job<A, R>, NotShippable>
+where
+    F: Fn(A) -> R + Copy + Send + 'static,
+    A: Portable,
+    R: Portable,
+{
+    const { NoCapture::<F>::CHECKED };
+    fn lane<F: Fn(A) -> R + Copy, A: Portable, R: Portable>(lane: &mut Lane<'_>) {
+        // SAFETY: the parent had one: `plain` took it.
+        let f = unsafe { conjure::<F>() };
+        lane.run_all(|_: &(), item| f(item));
+    }
+    job(lane::<F, A, R>)
+}
+
+/// A job of a function of the pool's context and the item.
+pub(crate) fn with_context<F, C, A, R>(_: F) -> Result<Job<A, R>, NotShippable>
+where
+    F: Fn(&C, A) -> R + Copy + Send + 'static,
+    C: Send + Sync + 'static,
+    A: Portable,
+    R: Portable,
+{
+    const { NoCapture::<F>::CHECKED };
+    fn lane<F, C, A, R>(lane: &mut Lane<'_>)
+    where
+        F: Fn(&C, A) -> R + Copy,
+        C: Send + Sync + 'static,
+        A: Portable,
+        R: Portable,
+    {
+        // SAFETY: the parent had one: `with_context` took it.
+        let f = unsafe { conjure::<F>() };
+        lane.run_all(|context: &C, item| f(context, item));
+    }
+    job(lane::<F, C, A, R>)
+}
+
+/// A function to call once in each worker, before its tasks.
+pub(crate) fn initializer<F>(_: F) -> Result<u64, NotShippable>
+where
+    F: Fn() + Copy + Send + 'static,
+{
+    const { NoCapture::<F>::CHECKED };
+    fn call<F: Fn() + Copy>(_: &mut Lane<'_>) {
+        // SAFETY: the parent had one: `initializer` took it.
+        (unsafe { conjure::<F>() })();
+    }
+    distance(call::<F>)
+}
+
+/// The entry that reads a context of this type.
+pub(crate) fn context_reader<C>() -> Result<u64, NotShippable>
+where
+    C: Portable + Send + Sync,
+{
+    fn read<C: Portable + Send + Sync>(lane: &mut Lane<'_>) {
+        lane.read_context::<C>();
+    }
+    distance(read::<C>)
+}
+
+fn job<A, R>(entry: Entry) -> Result<Job<A, R>, NotShippable> {
+    Ok(Job { entry: distance(entry)?, types: PhantomData })
+}
+
+fn anchor() -> usize {
+    &raw const ANCHOR as usize
+}
+
+/// Invariant 2, in the parent.
+fn distance(entry: Entry) -> Result<u64, NotShippable> {
+    let address = entry as *const () as usize;
+    check_program()?;
+    if !program().runs(address) {
+        return Err(NotShippable::new("the function is not in the main program but in a library"));
+    }
+    Ok(address.wrapping_sub(anchor()) as u64)
+}
+
+/// Whether workers can be had at all: this crate must be part of the main
+/// program, for its hook to run there.
+pub(crate) fn check_program() -> Result<(), NotShippable> {
+    if program().holds(anchor()) {
+        return Ok(());
+    }
+    Err(NotShippable::new("selvedge itself is not in the main program but in a library"))
+}
+
+/// Invariant 2, in the worker, after invariant 1.
+pub(crate) fn entry(distance: u64) -> Option<Entry> {
+    let address = anchor().wrapping_add(distance as usize);
+    // SAFETY: the parent made the distance from an `Entry` of the same
+    // executable; it points into executable memory of the main program.
+    program().runs(address).then(|| unsafe { std::mem::transmute::<usize, Entry>(address) })
+}
+
+/// Where the main program is in memory, and what it is.
+struct Program {
+    all: Vec<Range<usize>>,
+    code: Vec<Range<usize>>,
+    identity: u64,
+}
+
+impl Program {
+    fn holds(&self, address: usize) -> bool {
+        self.all.iter().any(|range| range.contains(&address))
+    }
+    fn runs(&self, address: usize) -> bool {
+        self.code.iter().any(|range| range.contains(&address))
+    }
+}
+
+/// The same for two processes if they run the same executable: its file, its
+/// layout, its build id if it has one, and where this crate lies in it.
+pub(crate) fn identity() -> u64 {
+    program().identity
+}
+
+fn program() -> &'static Program {
+    static PROGRAM: OnceLock<Program> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let mut found = Found { program: None, hasher: DefaultHasher::new() };
+        // SAFETY: `visit` gets the pointer to `found`, which outlives the call.
+        unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut found).cast()) };
+        let mut program =
+            found.program.unwrap_or(Program { all: Vec::new(), code: Vec::new(), identity: 0 });
+        if let Ok(file) = std::fs::metadata("/proc/self/exe") {
+            for part in [file.dev(), file.ino(), file.size(), file.mtime() as u64] {
+                found.hasher.write_u64(part);
+            }
+        }
+        program.identity = found.hasher.finish();
+        program
+    })
+}
+
+struct Found {
+    program: Option<Program>,
+    hasher: DefaultHasher,
+}
+
+/// Looks at the first object, the main program, and stops.
+unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> c_int {
+    // SAFETY: the loader passes a valid object, and `data` is our `Found`.
+    let (info, found) = unsafe { (&*info, &mut *data.cast::<Found>()) };
+    let base = info.dlpi_addr as usize;
+    let mut program = Program { all: Vec::new(), code: Vec::new(), identity: 0 };
+    for at in 0..usize::from(info.dlpi_phnum) {
+        // SAFETY: there are `dlpi_phnum` headers.
+        let header = unsafe { &*info.dlpi_phdr.add(at) };
+        let start = base.wrapping_add(header.p_vaddr as usize);
+        let range = start..start.wrapping_add(header.p_memsz as usize);
+        found.hasher.write_u32(header.p_type);
+        found.hasher.write_usize(header.p_vaddr as usize);
+        found.hasher.write_usize(header.p_memsz as usize);
+        if header.p_type == libc::PT_NOTE {
+            // SAFETY: a note segment of the main program is mapped and
+            // readable for as long as the program runs.
+            let note = unsafe { std::slice::from_raw_parts(start as *const u8, range.len()) };
+            found.hasher.write(note);
+        }
+        if header.p_type == libc::PT_LOAD {
+            if header.p_flags & libc::PF_X != 0 {
+                program.code.push(range.clone());
+            }
+            program.all.push(range);
+        }
+    }
+    found.hasher.write_usize(anchor().wrapping_sub(base));
+    found.program = Some(program);
+    1
+}

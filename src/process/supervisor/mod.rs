@@ -1,0 +1,642 @@
+//! Who runs what, who is to blame, and when the pool is over.
+//!
+//! # Algorithm
+//!
+//! A pure state machine: [`Supervisor::step`] takes the time and one
+//! [`Event`], and pushes [`Action`]s. It does no I/O, has no clock and knows
+//! no bytes: a task is a number, a batch of them is a [`Run`] of consecutive
+//! numbers. The shell (`shell.rs`) turns what happens to descriptors into
+//! events and carries actions out; some actions are questions that the shell
+//! answers at once with another event (`Send` -> `Took`, `Revoke` ->
+//! `Revoked`, `Condemn` -> `Condemned` or `Missed`, `Look` -> `Seen`). Actions
+//! are carried out in the order they were pushed, those that follow from an
+//! answer last.
+//!
+//! # States
+//!
+//! | of a worker | may get tasks | leaves by |
+//! |---|---|---|
+//! | `Starting` | no | `Ready`, `SpawnFailed`, `Exited` |
+//! | `Ready` | yes | condemned, garbled, recycled, `Exited` |
+//! | `Retiring` (told to go) | no | `Exited` |
+//! | `Dying` (being killed) | no | `Exited` |
+//!
+//! | of the pool | takes tasks | replaces workers |
+//! |---|---|---|
+//! | `Open` | yes | yes |
+//! | `Draining` | no | while tasks are left |
+//! | `Terminated` | no | no |
+//! | `Broken` | fails them at once | no |
+//!
+//! # Invariants
+//!
+//! 1. *One outcome a task*: every submitted task leaves by exactly one
+//!    `Deliver` or `Finish`.
+//! 2. *At most once*: a task that may have started is never sent again, unless
+//!    the pool was given more than one attempt and the task crashed its worker.
+//! 3. *One is blamed*: an exit finishes at most one task as crashed, the one
+//!    that was running.
+//! 4. *None is stranded*: while tasks are queued and the pool is neither
+//!    broken nor terminated, some worker is alive or being started.
+//! 5. *Restarts are bounded*: starts that fail, and crashes if an intensity is
+//!    set, break the pool after so many.
+//! 6. *Stale news is no news*: worker and dispatch numbers are never used
+//!    again, and an event that names one that is gone changes nothing.
+
+mod dispatch;
+#[cfg(test)]
+mod explore;
+
+use std::collections::VecDeque;
+
+/// A task of one pool, numbered from 0 as submitted.
+pub(crate) type TaskId = u64;
+
+/// Nanoseconds of the monotonic clock, which all processes share.
+pub(crate) type Nanos = u64;
+
+/// A worker process. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkerId(pub(crate) u64);
+
+/// Consecutive tasks at the same attempt (the first is 1).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Run {
+    pub(crate) first: TaskId,
+    pub(crate) len: u32,
+    pub(crate) attempt: u32,
+}
+
+impl Run {
+    fn end(&self) -> TaskId {
+        self.first + u64::from(self.len)
+    }
+
+    /// Keeps the first `len` tasks and returns the rest.
+    fn split_off(&mut self, len: u32) -> Self {
+        debug_assert!(len <= self.len);
+        let rest =
+            Self { first: self.first + u64::from(len), len: self.len - len, attempt: self.attempt };
+        self.len = len;
+        rest
+    }
+}
+
+/// How many tasks travel together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Batch {
+    /// As many as take about this long, by what the last ones took.
+    Lasting(Nanos),
+    /// At most so many.
+    Fixed(u32),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Config {
+    pub(crate) workers: usize,
+    /// Batches that a worker may hold: the one it runs and the next.
+    pub(crate) depth: usize,
+    pub(crate) batch: Batch,
+    /// Longest that one task may run.
+    pub(crate) deadline: Option<Nanos>,
+    /// Tasks after which a worker is replaced.
+    pub(crate) max_tasks: Option<u64>,
+    /// Times that a task may be started: 1, or more if it is idempotent.
+    pub(crate) attempts: u32,
+    /// More crashes than this within that long break the pool.
+    pub(crate) intensity: Option<(u32, Nanos)>,
+    /// Workers that may be lost in a row, with no task done or blamed in
+    /// between, before the pool is broken: starts that fail, mostly.
+    pub(crate) idle_deaths: u32,
+    /// Tasks are taken back from a worker that has been at one batch for this
+    /// long while another has nothing to do.
+    pub(crate) steal_after: Nanos,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Event {
+    Submit {
+        first: TaskId,
+        len: u32,
+    },
+    /// Gives up tasks: those not started never will be. `kill`: one that is
+    /// running is killed with its worker.
+    Cancel {
+        first: TaskId,
+        len: u32,
+        kill: bool,
+    },
+    /// The worker finished its handshake and initializer.
+    Ready(WorkerId),
+    SpawnFailed(WorkerId),
+    /// Answers `Send`: only this many of its tasks were sent. `blocked`: and
+    /// the socket is full.
+    Took {
+        worker: WorkerId,
+        seq: u64,
+        tasks: u32,
+        blocked: bool,
+    },
+    Writable(WorkerId),
+    /// Every task of the batch is finished.
+    Done {
+        worker: WorkerId,
+        seq: u64,
+        elapsed: Nanos,
+    },
+    /// Answers `Look`: the worker started this many tasks of the batch, the
+    /// last of them at `since`.
+    Seen {
+        worker: WorkerId,
+        seq: u64,
+        started: u32,
+        since: Nanos,
+    },
+    /// Answers `Revoke`: of each batch, the worker started so many and will
+    /// start no more.
+    Revoked {
+        worker: WorkerId,
+        started: Vec<(u64, u32)>,
+    },
+    /// Answers `Condemn`: the task was running, and its result will not count.
+    Condemned {
+        worker: WorkerId,
+    },
+    /// Answers `Condemn`: the task was not running any more.
+    Missed {
+        worker: WorkerId,
+    },
+    /// The worker sent something that is not of the protocol.
+    Garbled(WorkerId),
+    /// The worker is dead, having started so many tasks of each batch.
+    Exited {
+        worker: WorkerId,
+        started: Vec<(u64, u32)>,
+    },
+    Tick,
+    Shutdown,
+    Terminate,
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    Spawn(WorkerId),
+    Send {
+        worker: WorkerId,
+        seq: u64,
+        runs: Vec<Run>,
+    },
+    Look(WorkerId),
+    Revoke(WorkerId),
+    Condemn {
+        worker: WorkerId,
+        seq: u64,
+        index: u32,
+    },
+    Kill(WorkerId),
+    /// Asks the worker to end by itself.
+    Retire(WorkerId),
+    /// The next finished tasks of the batch: their results are in its slot.
+    Deliver {
+        worker: WorkerId,
+        seq: u64,
+        runs: Vec<Run>,
+    },
+    /// These end without a result.
+    Finish {
+        run: Run,
+        verdict: Verdict,
+    },
+    /// The pool gave up.
+    Broke,
+    /// No worker is left and none will come.
+    Stopped,
+}
+
+/// Why a task has no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Verdict {
+    /// It was running when this worker died.
+    Crashed(WorkerId),
+    /// It ran for longer than its deadline.
+    TimedOut,
+    /// Given up. `started`: it was running, and its worker was killed.
+    Cancelled { started: bool },
+    /// The pool is broken.
+    Broken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Phase {
+    Starting,
+    Ready,
+    Retiring,
+    Dying,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum State {
+    Open,
+    Draining,
+    Terminated,
+    Broken,
+}
+
+/// A batch that a worker holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Dispatch {
+    seq: u64,
+    runs: Vec<Run>,
+}
+
+impl Dispatch {
+    fn tasks(&self) -> u32 {
+        self.runs.iter().map(|run| run.len).sum()
+    }
+
+    /// Keeps the first `len` tasks and returns the rest.
+    fn split_off(&mut self, len: u32) -> Vec<Run> {
+        let mut left = len;
+        let mut rest = Vec::new();
+        self.runs.retain_mut(|run| {
+            if left >= run.len {
+                left -= run.len;
+                return true;
+            }
+            rest.push(run.split_off(left));
+            left = 0;
+            run.len > 0
+        });
+        rest
+    }
+
+    fn task(&self, index: u32) -> Option<TaskId> {
+        let mut left = index;
+        for run in &self.runs {
+            if left < run.len {
+                return Some(run.first + u64::from(left));
+            }
+            left -= run.len;
+        }
+        None
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Why {
+    TimedOut,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Worker {
+    id: WorkerId,
+    phase: Phase,
+    /// Oldest first.
+    sent: VecDeque<Dispatch>,
+    /// Its start succeeded.
+    was_ready: bool,
+    /// Tasks sent to it and not taken back.
+    given: u64,
+    blocked: bool,
+    /// The running task that is being put down: batch, index, reason.
+    condemned: Option<(u64, u32, Why)>,
+    /// Ranges to give up once `Revoked` tells what had started.
+    giving_up: Vec<(TaskId, u32, bool)>,
+    /// When the oldest batch became the oldest.
+    front_since: Nanos,
+    /// When to look at what runs, for its deadline.
+    look_at: Option<Nanos>,
+    /// A revoke found nothing to take since the last batch was sent.
+    barren: bool,
+}
+
+/// The state machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Supervisor {
+    config: Config,
+    state: State,
+    workers: Vec<Worker>,
+    queue: VecDeque<Run>,
+    queued: u64,
+    next_worker: u64,
+    next_seq: u64,
+    idle_deaths: u32,
+    crashes: VecDeque<Nanos>,
+    /// Nanoseconds a task took lately, in 1/16.
+    pace: Option<u64>,
+    stopped: bool,
+}
+
+impl Supervisor {
+    /// Starts every worker.
+    pub(crate) fn new(config: Config, out: &mut Vec<Action>) -> Self {
+        let mut supervisor = Self {
+            config,
+            state: State::Open,
+            workers: Vec::new(),
+            queue: VecDeque::new(),
+            queued: 0,
+            next_worker: 0,
+            next_seq: 0,
+            idle_deaths: 0,
+            crashes: VecDeque::new(),
+            pace: None,
+            stopped: false,
+        };
+        supervisor.staff(out);
+        supervisor
+    }
+
+    /// Takes in one event.
+    pub(crate) fn step(&mut self, now: Nanos, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Submit { first, len } => self.submit(Run { first, len, attempt: 1 }, out),
+            Event::Cancel { first, len, kill } => self.cancel((first, len, kill), out),
+            Event::Ready(id) => self.ready(id),
+            Event::SpawnFailed(id) => self.spawn_failed(id, out),
+            Event::Took { worker, seq, tasks, blocked } => self.took(worker, seq, tasks, blocked),
+            Event::Writable(id) => self.with(id, |worker| worker.blocked = false),
+            Event::Done { worker, seq, elapsed } => self.done(now, worker, seq, elapsed, out),
+            Event::Seen { worker, seq, started, since } => {
+                self.seen(now, worker, seq, started, since, out);
+            }
+            Event::Revoked { worker, started } => self.revoked(worker, &started, out),
+            Event::Condemned { worker } => self.kill(worker, out),
+            Event::Missed { worker } => self.with(worker, |worker| worker.condemned = None),
+            Event::Garbled(worker) => self.kill(worker, out),
+            Event::Exited { worker, started } => self.exited(now, worker, &started, out),
+            Event::Tick => self.tick(now, out),
+            Event::Shutdown => {
+                if self.state == State::Open {
+                    self.state = State::Draining;
+                }
+            }
+            Event::Terminate => self.terminate(out),
+        }
+        self.pump(now, out);
+    }
+
+    fn at(&self, id: WorkerId) -> Option<usize> {
+        self.workers.iter().position(|worker| worker.id == id)
+    }
+
+    /// Invariant 6: nothing happens if the worker is gone.
+    fn with(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
+        if let Some(at) = self.at(id) {
+            change(&mut self.workers[at]);
+        }
+    }
+
+    fn submit(&mut self, run: Run, out: &mut Vec<Action>) {
+        let verdict = match self.state {
+            State::Open => {
+                self.queued += u64::from(run.len);
+                return self.queue.push_back(run);
+            }
+            State::Broken => Verdict::Broken,
+            State::Draining | State::Terminated => Verdict::Cancelled { started: false },
+        };
+        out.push(Action::Finish { run, verdict });
+    }
+
+    fn ready(&mut self, id: WorkerId) {
+        let Some(at) = self.at(id) else { return };
+        if self.workers[at].phase == Phase::Starting {
+            self.workers[at].phase = Phase::Ready;
+            self.workers[at].was_ready = true;
+        }
+    }
+
+    fn spawn_failed(&mut self, id: WorkerId, out: &mut Vec<Action>) {
+        if let Some(at) = self.at(id) {
+            self.workers.remove(at);
+            self.idle_death(out);
+        }
+    }
+
+    /// Invariant 5: a worker was lost without a task to show for it.
+    fn idle_death(&mut self, out: &mut Vec<Action>) {
+        self.idle_deaths += 1;
+        if self.idle_deaths >= self.config.idle_deaths {
+            self.break_down(out);
+        }
+    }
+
+    fn done(&mut self, now: Nanos, id: WorkerId, seq: u64, elapsed: Nanos, out: &mut Vec<Action>) {
+        let Some(at) = self.at(id) else { return };
+        let worker = &mut self.workers[at];
+        if worker.sent.front().is_none_or(|dispatch| dispatch.seq != seq) {
+            return;
+        }
+        let dispatch = worker.sent.pop_front().expect("there is a front");
+        worker.front_since = now;
+        worker.look_at =
+            self.config.deadline.filter(|_| !worker.sent.is_empty()).map(|d| now.saturating_add(d));
+        let tasks = dispatch.tasks();
+        if tasks > 0 {
+            self.idle_deaths = 0;
+            self.learn(tasks, elapsed);
+            out.push(Action::Deliver { worker: id, seq, runs: dispatch.runs });
+        }
+    }
+
+    /// Looks whether the running task is past its deadline.
+    fn seen(
+        &mut self,
+        now: Nanos,
+        id: WorkerId,
+        seq: u64,
+        started: u32,
+        since: Nanos,
+        out: &mut Vec<Action>,
+    ) {
+        let (Some(at), Some(deadline)) = (self.at(id), self.config.deadline) else { return };
+        let worker = &mut self.workers[at];
+        let Some(front) = worker.sent.front().filter(|front| front.seq == seq) else { return };
+        if worker.phase != Phase::Ready || worker.condemned.is_some() {
+            return;
+        }
+        let running = (1..=front.tasks()).contains(&started);
+        let due = if running { since } else { now }.saturating_add(deadline);
+        worker.look_at = Some(due);
+        if running && due <= now {
+            worker.condemned = Some((seq, started - 1, Why::TimedOut));
+            out.push(Action::Condemn { worker: id, seq, index: started - 1 });
+        }
+    }
+
+    fn cancel(&mut self, range: (TaskId, u32, bool), out: &mut Vec<Action>) {
+        self.drop_queued(range, out);
+        for worker in &mut self.workers {
+            let overlaps =
+                |run: &Run| run.first < range.0 + u64::from(range.1) && range.0 < run.end();
+            if worker.sent.iter().flat_map(|dispatch| &dispatch.runs).any(overlaps) {
+                worker.giving_up.push(range);
+                out.push(Action::Revoke(worker.id));
+            }
+        }
+    }
+
+    /// Takes what had not started back into the queue, in order, then gives up
+    /// what was waiting for this answer.
+    fn revoked(&mut self, id: WorkerId, started: &[(u64, u32)], out: &mut Vec<Action>) {
+        let Some(at) = self.at(id) else { return };
+        let worker = &mut self.workers[at];
+        let mut back = Vec::new();
+        for &(seq, started) in started {
+            if let Some(dispatch) = worker.sent.iter_mut().find(|dispatch| dispatch.seq == seq) {
+                back.extend(dispatch.split_off(started));
+            }
+        }
+        worker.given -= back.iter().map(|run| u64::from(run.len)).sum::<u64>();
+        worker.barren = back.is_empty();
+        let ranges = std::mem::take(&mut worker.giving_up);
+        self.requeue(back);
+        for range in ranges {
+            self.drop_queued(range, out);
+            if range.2 {
+                self.condemn_running(at, started, range, out);
+            }
+        }
+    }
+
+    fn condemn_running(
+        &mut self,
+        at: usize,
+        started: &[(u64, u32)],
+        (first, len, _): (TaskId, u32, bool),
+        out: &mut Vec<Action>,
+    ) {
+        let worker = &mut self.workers[at];
+        if worker.phase != Phase::Ready || worker.condemned.is_some() {
+            return;
+        }
+        for dispatch in &worker.sent {
+            let Some(&(seq, started)) = started.iter().find(|(seq, _)| *seq == dispatch.seq) else {
+                continue;
+            };
+            let Some(index) = started.checked_sub(1) else { continue };
+            let inside = |task| (first..first + u64::from(len)).contains(&task);
+            if dispatch.task(index).is_some_and(inside) {
+                worker.condemned = Some((seq, index, Why::Cancelled));
+                return out.push(Action::Condemn { worker: worker.id, seq, index });
+            }
+        }
+    }
+
+    fn kill(&mut self, id: WorkerId, out: &mut Vec<Action>) {
+        self.with(id, |worker| {
+            if worker.phase != Phase::Dying {
+                worker.phase = Phase::Dying;
+                out.push(Action::Kill(id));
+            }
+        });
+    }
+
+    fn kill_all(&mut self, out: &mut Vec<Action>) {
+        let all: Vec<WorkerId> = self.workers.iter().map(|worker| worker.id).collect();
+        all.into_iter().for_each(|id| self.kill(id, out));
+    }
+
+    /// Invariants 1 to 3 for the tasks of a dead worker: what finished is
+    /// delivered, what was running is blamed, the rest goes back in order.
+    fn exited(&mut self, now: Nanos, id: WorkerId, started: &[(u64, u32)], out: &mut Vec<Action>) {
+        let Some(at) = self.at(id) else { return };
+        let worker = self.workers.remove(at);
+        let mut back = Vec::new();
+        let mut showed = false;
+        for mut dispatch in worker.sent {
+            let seq = dispatch.seq;
+            let started = started.iter().find(|(s, _)| *s == seq).map_or(0, |(_, n)| *n);
+            showed |= started > 0;
+            let mut rest = dispatch.split_off(started.saturating_sub(1));
+            if !dispatch.runs.is_empty() {
+                out.push(Action::Deliver { worker: id, seq, runs: dispatch.runs });
+            }
+            if let Some(first) = rest.first_mut().filter(|_| started > 0) {
+                let after = first.split_off(1);
+                let running = std::mem::replace(first, after);
+                let why = worker
+                    .condemned
+                    .filter(|(s, index, _)| *s == seq && *index + 1 == started)
+                    .map(|(_, _, why)| why);
+                self.blame(running, id, why, &mut back, out);
+            }
+            back.extend(rest.into_iter().filter(|run| run.len > 0));
+        }
+        self.requeue(back);
+        for range in worker.giving_up {
+            self.drop_queued(range, out);
+        }
+        if showed {
+            self.idle_deaths = 0;
+        }
+        // What the pool itself wanted is not held against it.
+        let ours = worker.phase == Phase::Retiring
+            || worker.condemned.is_some()
+            || matches!(self.state, State::Terminated | State::Broken)
+            || (self.state == State::Draining && self.queued == 0);
+        if !ours && worker.was_ready {
+            self.crashed(now, out);
+        }
+        if !ours && !showed {
+            self.idle_death(out);
+        }
+        if matches!(self.state, State::Terminated | State::Broken) {
+            self.drop_all(out);
+        }
+    }
+
+    fn blame(
+        &mut self,
+        running: Run,
+        id: WorkerId,
+        why: Option<Why>,
+        back: &mut Vec<Run>,
+        out: &mut Vec<Action>,
+    ) {
+        let verdict = match why {
+            Some(Why::TimedOut) => Verdict::TimedOut,
+            Some(Why::Cancelled) => Verdict::Cancelled { started: true },
+            None if self.state == State::Terminated => Verdict::Cancelled { started: true },
+            None if running.attempt < self.config.attempts => {
+                return back.push(Run { attempt: running.attempt + 1, ..running });
+            }
+            None => Verdict::Crashed(id),
+        };
+        out.push(Action::Finish { run: running, verdict });
+    }
+
+    /// Invariant 5.
+    fn crashed(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        let Some((most, within)) = self.config.intensity else { return };
+        self.crashes.push_back(now);
+        while self.crashes.front().is_some_and(|then| now.saturating_sub(*then) > within) {
+            self.crashes.pop_front();
+        }
+        if self.crashes.len() > most as usize {
+            self.break_down(out);
+        }
+    }
+
+    fn break_down(&mut self, out: &mut Vec<Action>) {
+        if matches!(self.state, State::Terminated | State::Broken) {
+            return;
+        }
+        self.state = State::Broken;
+        out.push(Action::Broke);
+        self.drop_all(out);
+        self.kill_all(out);
+    }
+
+    fn terminate(&mut self, out: &mut Vec<Action>) {
+        if self.state != State::Broken {
+            self.state = State::Terminated;
+            self.drop_all(out);
+        }
+        self.kill_all(out);
+    }
+}
