@@ -3,8 +3,9 @@
 //!
 //! The Python contestants run in `python3`, or in what `SELVEDGE_PYTHON`
 //! names, and are skipped with a message where they cannot be imported; so is
-//! mawk where it is not installed. Those that are programs of their own are
-//! timed with their start. Every contestant's grand total is checked.
+//! mawk where it is not installed. The Python ones time themselves, without the
+//! start of the interpreter and the imports. Every contestant's number of keys
+//! and grand total are checked.
 
 use memchr::{memchr_iter, memrchr};
 use rayon::prelude::*;
@@ -124,9 +125,9 @@ fn contest(path: &Path, bytes: usize, keys: u64, rounds: usize, expected: &Check
             Ok(()) => {
                 let name = outside.name;
                 contest = contest.figure(name, move || {
-                    let start = Instant::now();
-                    check(name, outside.run());
-                    start.elapsed().as_secs_f64() * 1e9 / bytes as f64
+                    let (got, seconds) = outside.run();
+                    check(name, got);
+                    seconds * 1e9 / bytes as f64
                 });
             }
             Err(why) => println!("{} skipped: {why}", outside.name),
@@ -225,7 +226,8 @@ fn std_lines(path: &Path) -> Checksum {
     Checksum { keys: totals.len(), sum: totals.values().sum() }
 }
 
-/// A contestant that is another program. It prints keys and sum.
+/// A contestant that is another program. It prints keys and sum, and how many
+/// seconds it took unless its start counts.
 struct Outside {
     name: &'static str,
     probe: Command,
@@ -246,14 +248,18 @@ impl Outside {
         }
     }
 
-    fn run(&self) -> Checksum {
+    fn run(&self) -> (Checksum, f64) {
+        let start = Instant::now();
         let mut command = Command::new(self.command.get_program());
         let out = command.args(self.command.get_args()).output().expect("it was there before");
+        let took = start.elapsed().as_secs_f64();
         let said = String::from_utf8_lossy(&out.stdout);
         let mut numbers = said.split_whitespace().map(str::parse::<f64>);
         let mut next = || numbers.next().and_then(Result::ok);
         match (next(), next()) {
-            (Some(keys), Some(sum)) => Checksum { keys: keys as usize, sum: sum as i64 },
+            (Some(keys), Some(sum)) => {
+                (Checksum { keys: keys as usize, sum: sum as i64 }, next().unwrap_or(took))
+            }
             _ => panic!("{}: {said}{}", self.name, String::from_utf8_lossy(&out.stderr)),
         }
     }
@@ -283,7 +289,8 @@ fn outsiders(path: &Path) -> Vec<Outside> {
 const MAWK: &str = "NF == 2 { t[$1] += $2 } END { for (k in t) { n++; s += t[k] } print n, s + 0 }";
 
 const PYTHON_CODE: &str = r#"
-import sys
+import sys, time
+start = time.perf_counter()
 totals = {}
 for line in open(sys.argv[1]):
     key, colon, value = line.rpartition(":")
@@ -293,34 +300,36 @@ for line in open(sys.argv[1]):
         totals[key] = totals.get(key, 0) + int(value)
     except ValueError:
         pass
-print(len(totals), sum(totals.values()))
+print(len(totals), sum(totals.values()), time.perf_counter() - start)
 "#;
 
 const POLARS_CODE: &str = r#"
-import sys, polars as pl
+import sys, time, polars as pl
+start = time.perf_counter()
 lines = pl.scan_csv(sys.argv[1], separator=":", has_header=False, new_columns=["k", "v"],
                     schema_overrides={"column_1": pl.String, "column_2": pl.Int64},
                     truncate_ragged_lines=True, quote_char=None)
 totals = lines.drop_nulls("v").group_by("k").agg(pl.col("v").sum()).collect(engine="streaming")
-print(totals.height, totals["v"].sum())
+print(totals.height, totals["v"].sum(), time.perf_counter() - start)
 "#;
 
 const DUCKDB_CODE: &str = r#"
-import sys, duckdb
+import sys, time, duckdb
+start = time.perf_counter()
 totals = duckdb.sql(f"""
     select count(*), sum(v) from (
         select k, sum(v) as v from read_csv('{sys.argv[1]}', delim=':', header=false, quote='',
             escape='', auto_detect=false, null_padding=true, columns={{'k': 'VARCHAR', 'v': 'BIGINT'}})
         where v is not null group by k)
 """).fetchall()[0]
-print(*totals)
+print(*totals, time.perf_counter() - start)
 "#;
 
 /// The mode in which the bench runs itself to learn a peak of memory.
 const MEMORY: &str = "--peak-memory-of";
 
-/// Prints the peak memory of one run of ours in a process of its own, and what
-/// of it is not the table of totals: 32 bytes a slot, at most four slots a key.
+/// Prints the peak memory of one run of ours in a process of its own, the table
+/// of totals included.
 fn memory(path: &Path, title: &str) {
     let bench = std::env::current_exe().expect("the bench knows its own path");
     let out = Command::new(bench).arg(MEMORY).arg(path).output().expect("it starts");
