@@ -8,23 +8,35 @@
 //! assert_eq!(concurrent_map(|x| x + 1, [0, 1, 2], backend, Some(nz!(2))), [1, 2, 3]);
 //! # Ok::<(), selvedge::map::UnknownBackend>(())
 //! ```
+//!
+//! One function for both backends asks for what both need: a closure that
+//! captures nothing and items that serde can carry. Where the backend is known
+//! when the program is written, [`Threads`] takes closures that borrow, and
+//! [`process::Pool`](crate::process::Pool) keeps its workers between calls.
 
 use crate::threads::Threads;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 /// Where the closure runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+///
+/// serde writes and reads it by its name, as `Display` and `FromStr` do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Backend {
     /// On threads of this process.
     #[default]
     Thread,
+    /// In worker processes, started for the call. Linux only.
+    Process,
 }
 
 /// Every backend and its name.
-const NAMES: [(Backend, &str); 1] = [(Backend::Thread, "thread")];
+const NAMES: [(Backend, &str); 2] = [(Backend::Thread, "thread"), (Backend::Process, "process")];
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +87,17 @@ impl std::error::Error for UnknownBackend {}
 ///
 /// # Panics
 ///
-/// As [`Threads::map`].
+/// With the message of the panic of the lowest index, whatever the backend.
+/// With [`Backend::Process`] also if a task takes its process down, or if
+/// workers cannot be had: on other systems than Linux, for instance.
+///
+/// ```
+/// use selvedge::map::{Backend, concurrent_map};
+///
+/// assert_eq!(concurrent_map(|x| x + 1, [0, 1, 2], Backend::Thread, None), [1, 2, 3]);
+/// # #[cfg(target_os = "linux")]
+/// assert_eq!(concurrent_map(|x| x * x, [2, 3, 4], Backend::Process, None), [4, 9, 16]);
+/// ```
 pub fn concurrent_map<I, R, F>(
     f: F,
     xs: I,
@@ -83,14 +105,89 @@ pub fn concurrent_map<I, R, F>(
     max_workers: Option<NonZeroUsize>,
 ) -> Vec<R>
 where
-    I: IntoIterator<Item: Send>,
-    R: Send,
-    F: Fn(I::Item) -> R + Sync,
+    I: IntoIterator<Item: Serialize + DeserializeOwned + Send + 'static>,
+    R: Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(I::Item) -> R + Copy + Send + Sync + 'static,
 {
     match backend {
-        Backend::Thread => {
-            let threads = Threads::new();
-            max_workers.map_or(threads, |most| threads.max_workers(most)).map(xs, f)
+        Backend::Thread => threads(max_workers).map(xs, f),
+        #[cfg(all(target_os = "linux", not(loom)))]
+        Backend::Process => match process::pool(max_workers).and_then(|pool| pool.map(f, xs)) {
+            Ok(all) => all,
+            Err(failed) => match failed.outcome {
+                crate::outcome::Outcome::Panicked(panic) => panic!("{}", panic.message()),
+                _ => panic!("{failed}"),
+            },
+        },
+        #[cfg(not(all(target_os = "linux", not(loom))))]
+        Backend::Process => panic!("the process backend needs Linux"),
+    }
+}
+
+fn threads(max_workers: Option<NonZeroUsize>) -> Threads<'static> {
+    let threads = Threads::new();
+    max_workers.map_or(threads, |most| threads.max_workers(most))
+}
+
+#[cfg(all(target_os = "linux", not(loom)))]
+pub use process::try_concurrent_map;
+
+#[cfg(all(target_os = "linux", not(loom)))]
+mod process {
+    use super::{Backend, threads};
+    use crate::outcome::Outcome;
+    use crate::process::{Failed, Fault, Pool, Portable};
+    use crate::threads::MapErrorKind;
+    use std::num::NonZeroUsize;
+
+    pub(super) fn pool<E>(max_workers: Option<NonZeroUsize>) -> Result<Pool, Failed<E>> {
+        let builder = Pool::builder();
+        let builder = match max_workers {
+            Some(most) => builder.workers(most),
+            None => builder,
+        };
+        builder.build().map_err(Failed::from)
+    }
+
+    /// [`concurrent_map`](super::concurrent_map) of a function that may fail.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the lowest index, the same from both backends: the
+    /// function's own error, or its panic. Only processes crash.
+    ///
+    /// ```
+    /// use selvedge::map::{Backend, try_concurrent_map};
+    /// use selvedge::{outcome::Outcome, process::Fault};
+    ///
+    /// for backend in [Backend::Thread, Backend::Process] {
+    ///     let odd = |n: u32| if n % 2 == 0 { Ok(n / 2) } else { Err(n) };
+    ///     let failed = try_concurrent_map(odd, [2, 4, 5, 7], backend, None).unwrap_err();
+    ///     assert_eq!((failed.index, failed.outcome), (2, Outcome::Err(Fault::Task(5))));
+    /// }
+    /// ```
+    pub fn try_concurrent_map<I, R, E, F>(
+        f: F,
+        xs: I,
+        backend: Backend,
+        max_workers: Option<NonZeroUsize>,
+    ) -> Result<Vec<R>, Failed<E>>
+    where
+        I: IntoIterator<Item: Portable + Send>,
+        R: Portable + Send,
+        E: Portable + Send,
+        F: Fn(I::Item) -> Result<R, E> + Copy + Send + Sync + 'static,
+    {
+        match backend {
+            Backend::Process => pool(max_workers)?.try_map(f, xs),
+            Backend::Thread => threads(max_workers).try_map(xs, f).map_err(|error| Failed {
+                index: error.index,
+                attempt: 1,
+                outcome: match error.kind {
+                    MapErrorKind::Error(error) => Outcome::Err(Fault::Task(error)),
+                    MapErrorKind::Panicked(panic) => Outcome::Panicked(panic),
+                },
+            }),
         }
     }
 }

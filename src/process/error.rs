@@ -189,3 +189,14 @@ impl From<NotShippable> for BuildError {
         Self::NotShippable(why)
     }
 }
+
+impl<E> From<BuildError> for Failed<E> {
+    /// A call that starts a pool for itself fails at its first item.
+    fn from(error: BuildError) -> Self {
+        let fault = match error {
+            BuildError::NotShippable(why) => Fault::NotShippable(why),
+            other => Fault::Broken(other.to_string().into()),
+        };
+        Self { index: 0, attempt: 0, outcome: Outcome::Err(fault) }
+    }
+}
