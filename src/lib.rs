@@ -8,6 +8,8 @@ extern crate self as selvedge;
 pub mod cancel;
 pub mod counter;
 pub mod exercises;
+#[cfg(not(loom))]
+pub mod gather;
 pub mod map;
 pub mod outcome;
 #[cfg(not(loom))]

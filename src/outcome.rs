@@ -6,6 +6,10 @@
 //! collects results does not care whether they came from a thread, a process
 //! or an async task.
 
+mod outcomes;
+
+pub use outcomes::{Failure, IntoOutcome, Outcomes};
+
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;

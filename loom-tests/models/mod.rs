@@ -7,6 +7,8 @@ pub(crate) mod kit;
 
 mod cancel;
 mod counter;
+#[cfg(not(loom))]
+mod gather;
 mod ground;
 mod naive;
 mod semaphore;

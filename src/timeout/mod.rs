@@ -57,7 +57,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use timer::Timer;
+pub(crate) use timer::Timer;
 
 /// Runs `future` for `allowance` at most.
 ///

@@ -18,7 +18,7 @@ enum When {
 type Hook = Box<dyn Fn(Overrun) + Send + Sync>;
 
 pin_project_lite::pin_project! {
-    pub(super) struct Timer {
+    pub(crate) struct Timer {
         when: When,
         // Grace lies beyond the deadline that the task is under.
         inherits: bool,
@@ -30,7 +30,7 @@ pin_project_lite::pin_project! {
 }
 
 impl Timer {
-    pub(super) fn relative(duration: Duration) -> Self {
+    pub(crate) fn relative(duration: Duration) -> Self {
         let when = When::Unbegun(Allowance { name: UNNAMED, duration });
         Self { when, inherits: true, hook: None, sleep: None }
     }
@@ -45,7 +45,7 @@ impl Timer {
         Self { inherits: false, ..Self::relative(duration) }
     }
 
-    pub(super) fn name(&mut self, name: &'static str) {
+    pub(crate) fn name(&mut self, name: &'static str) {
         self.when = match self.when {
             When::Unbegun(allowance) => When::Unbegun(Allowance { name, ..allowance }),
             When::At(deadline) => When::At(deadline.named(name)),
@@ -58,7 +58,7 @@ impl Timer {
 
     /// Polls `work` under the deadline; if it is pending, the timer.
     #[inline]
-    pub(super) fn poll<R>(
+    pub(crate) fn poll<R>(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         work: impl FnOnce(&mut Context<'_>) -> Poll<R>,

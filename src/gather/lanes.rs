@@ -1,0 +1,414 @@
+//! The spawned form: lanes, each a task that runs one item after another.
+
+use super::item::{ErrorOf, Item, OutcomeOf, ValueOf};
+use super::{Interrupted, Progress};
+use crate::outcome::{IntoOutcome, Panic};
+use crate::rt::{self, Abort, Handle};
+use crate::sync::{Arc, Mutex};
+use crate::timeout::{self, Deadline, inherit};
+use crate::wait::{Ticket, WaitList, Waiter};
+use futures_core::Stream;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+pub(super) type Hook = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// What lanes and consumer share.
+pub(super) struct Shared<S: Stream<Item: Future<Output: IntoOutcome>>> {
+    state: Mutex<State<S>>,
+    limit: usize,
+    window: usize,
+    fail_fast: bool,
+    ordered: bool,
+    /// The consumer takes everything at the end: do not wake it before.
+    eager: bool,
+    each: Option<Duration>,
+    inherited: Option<Deadline>,
+    hook: Option<Hook>,
+    runtime: Handle,
+}
+
+struct State<S: Stream<Item: Future<Output: IntoOutcome>>> {
+    /// `None` once it has ended, or will not be asked any more.
+    source: Option<Pin<Box<S>>>,
+    /// A lane waits for the source; the others stand behind it.
+    pulling: bool,
+    idle: WaitList,
+    /// Items pulled, finished, failed, and taken by the consumer.
+    pulled: usize,
+    done: usize,
+    failed: usize,
+    taken: usize,
+    /// Ordered: a slot for each item from `taken` on that is finished or has
+    /// a finished one behind it. Unordered: finished items.
+    ready: VecDeque<Option<(usize, OutcomeOf<S::Item>)>>,
+    lanes: usize,
+    aborts: Vec<Abort>,
+    stopped: Option<Stop>,
+    consumer: Option<Waker>,
+}
+
+/// Why no more items are started.
+#[derive(Debug, Clone)]
+pub(super) enum Stop {
+    /// The item at this index failed, first of all.
+    Failed(usize),
+    Interrupted(Interrupted),
+}
+
+pub(super) struct Settings {
+    pub(super) limit: usize,
+    pub(super) window: usize,
+    pub(super) fail_fast: bool,
+    pub(super) ordered: bool,
+    pub(super) eager: bool,
+    pub(super) each: Option<Duration>,
+    pub(super) hook: Option<Hook>,
+}
+
+/// What the consumer finds.
+pub(super) enum Found<T> {
+    Item(T),
+    /// All lanes have ended; what is left in `ready` is the rest.
+    Ended(Option<Stop>),
+    /// Stopped, and lanes are still running.
+    Stopping,
+    Nothing,
+}
+
+impl<S> Shared<S>
+where
+    S: Stream<Item: Future<Output: IntoOutcome> + Send + 'static> + Send + 'static,
+    ValueOf<S::Item>: Send + 'static,
+    ErrorOf<S::Item>: Send + 'static,
+{
+    /// Starts the first lane; each lane that finds an item starts the next.
+    pub(super) fn start(source: S, settings: Settings) -> Arc<Self> {
+        let Settings { limit, window, fail_fast, ordered, eager, each, hook } = settings;
+        let state = State {
+            source: Some(Box::pin(source)),
+            pulling: false,
+            idle: WaitList::new(),
+            pulled: 0,
+            done: 0,
+            failed: 0,
+            taken: 0,
+            ready: VecDeque::new(),
+            lanes: 1,
+            aborts: Vec::new(),
+            stopped: None,
+            consumer: None,
+        };
+        let shared = Arc::new(Self {
+            state: Mutex::new(state),
+            limit,
+            window,
+            fail_fast,
+            ordered,
+            eager,
+            each,
+            inherited: timeout::current(),
+            hook,
+            runtime: Handle::current(),
+        });
+        shared.spawn_lane();
+        shared
+    }
+
+    /// Spawns a lane that was counted already. Not under the lock: a runtime
+    /// that shuts down drops it on the spot.
+    fn spawn_lane(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        let lane = Lane { shared, ticket: None, pulls: false, spawned: false };
+        let task = self.runtime.spawn(inherit(self.inherited, lane.run()));
+        let abort = task.abort_handle();
+        drop(task);
+        let mut state = self.state.lock();
+        // Whoever stopped the lanes did not know of this one.
+        let late = state.stopped.is_some();
+        state.aborts.push(abort.clone());
+        drop(state);
+        if late {
+            abort.abort();
+        }
+    }
+}
+
+/// Items after which a lane lets others run: a source may be endless and its
+/// futures ready.
+const TURNS: u32 = 128;
+
+/// One lane's place. Its end, by whatever way, is accounted for.
+struct Lane<S: Stream<Item: Future<Output: IntoOutcome>>> {
+    shared: Arc<Shared<S>>,
+    ticket: Option<Ticket>,
+    /// It is the one that waits for the source.
+    pulls: bool,
+    /// It has just started the next lane.
+    spawned: bool,
+}
+
+impl<S> Lane<S>
+where
+    S: Stream<Item: Future<Output: IntoOutcome> + Send + 'static> + Send + 'static,
+    ValueOf<S::Item>: Send + 'static,
+    ErrorOf<S::Item>: Send + 'static,
+{
+    async fn run(mut self) {
+        let mut finished = None;
+        let mut item = pin!(None);
+        let mut turns = 0_u32;
+        while let Some((index, future)) = self.next(&mut finished).await {
+            if std::mem::take(&mut self.spawned) {
+                // tokio keeps a task that was spawned last for the thread
+                // that spawned it, and nobody can steal it: were this item to
+                // block its thread, the next lane would never start.
+                rt::yield_now().await;
+            }
+            item.set(Some(Item::new(future, self.shared.each)));
+            let outcome = item.as_mut().as_pin_mut().expect("set above").await;
+            // Before it is reported: what the future held is free by then.
+            item.set(None);
+            finished = Some((index, outcome));
+            turns += 1;
+            if turns.is_multiple_of(TURNS) {
+                rt::yield_now().await;
+            }
+        }
+    }
+
+    /// Hands in what is finished, and pulls the next item, in one step.
+    async fn next(
+        &mut self,
+        finished: &mut Option<(usize, OutcomeOf<S::Item>)>,
+    ) -> Option<(usize, S::Item)> {
+        std::future::poll_fn(|context| self.poll_next(context, finished)).await
+    }
+
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        finished: &mut Option<(usize, OutcomeOf<S::Item>)>,
+    ) -> Poll<Option<(usize, S::Item)>> {
+        let Self { shared, ticket, pulls, spawned } = self;
+        let mut state = shared.state.lock();
+        let mut consumer = None;
+        let mut progress = None;
+        if let Some(finished) = finished.take() {
+            consumer = state.hand_in(shared, finished);
+            progress = shared.hook.as_ref().map(|hook| (hook, state.progress()));
+        }
+        // A place in the line that was called is used up by looking again.
+        if let Some(ticket) = ticket.take() {
+            drop(state.idle.take(ticket));
+        }
+        let polled = pull(shared, &mut state, ticket, pulls, context);
+        let mut spawn = false;
+        let mut called = None;
+        if let Poll::Ready(next) = &polled {
+            *pulls = false;
+            if next.is_some() {
+                spawn = state.lanes < shared.limit
+                    && state.source.is_some()
+                    && state.pulled - state.taken < shared.window;
+                state.lanes += usize::from(spawn);
+                called = if spawn { None } else { state.idle.pop() };
+            } else {
+                // Nothing to wait for any more.
+                let line = state.idle.pop_all();
+                drop(state);
+                line.into_iter().for_each(Waiter::wake);
+                consumer.into_iter().for_each(Waker::wake);
+                shared.report(progress);
+                return Poll::Ready(None);
+            }
+        }
+        drop(state);
+        called.into_iter().for_each(Waiter::wake);
+        consumer.into_iter().for_each(Waker::wake);
+        if spawn {
+            *spawned = true;
+            shared.spawn_lane();
+        }
+        shared.report(progress);
+        polled
+    }
+}
+
+/// The permit is the lane itself: the source is asked only now.
+fn pull<S: Stream<Item: Future<Output: IntoOutcome>>>(
+    shared: &Shared<S>,
+    state: &mut State<S>,
+    ticket: &mut Option<Ticket>,
+    pulls: &mut bool,
+    context: &mut Context<'_>,
+) -> Poll<Option<(usize, S::Item)>> {
+    if state.stopped.is_some() {
+        return Poll::Ready(None);
+    }
+    let Some(source) = &mut state.source else { return Poll::Ready(None) };
+    let full = state.pulled - state.taken >= shared.window;
+    if full || (state.pulling && !*pulls) {
+        *ticket = Some(state.idle.push(Waiter::Task(context.waker().clone())));
+        return Poll::Pending;
+    }
+    let polled = catch_unwind(AssertUnwindSafe(|| source.as_mut().poll_next(context)));
+    state.pulling = matches!(polled, Ok(Poll::Pending));
+    *pulls = state.pulling;
+    match polled {
+        Ok(Poll::Pending) => return Poll::Pending,
+        Ok(Poll::Ready(Some(future))) => {
+            let index = state.pulled;
+            state.pulled += 1;
+            return Poll::Ready(Some((index, future)));
+        }
+        Ok(Poll::Ready(None)) => {}
+        Err(payload) => {
+            let panic = Panic::from_payload(&*payload);
+            state.stop(Stop::Interrupted(Interrupted::Panicked(panic)));
+        }
+    }
+    state.source = None;
+    Poll::Ready(None)
+}
+
+impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for Lane<S> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        if std::thread::panicking() {
+            let panic = Panic::new("a future panicked while it was dropped", None);
+            state.stop(Stop::Interrupted(Interrupted::Panicked(panic)));
+        }
+        state.lanes -= 1;
+        let waiter = self.ticket.take().map(|ticket| state.idle.take(ticket));
+        // It was the one that waits for the source, or had been called.
+        let mut called = None;
+        if self.pulls || matches!(waiter, Some(None)) {
+            state.pulling &= !self.pulls;
+            called = state.idle.pop();
+        }
+        let over = state.lanes == 0 || state.stopped.is_some();
+        let consumer = if over { state.consumer.take() } else { None };
+        drop(state);
+        called.into_iter().for_each(Waiter::wake);
+        consumer.into_iter().for_each(Waker::wake);
+        drop(waiter);
+    }
+}
+
+impl<S: Stream<Item: Future<Output: IntoOutcome>>> State<S> {
+    fn progress(&self) -> Progress {
+        Progress {
+            started: self.pulled,
+            done: self.done,
+            failed: self.failed,
+            source_ended: self.source.is_none(),
+        }
+    }
+
+    /// The first reason stays.
+    fn stop(&mut self, stop: Stop) {
+        self.stopped.get_or_insert(stop);
+    }
+
+    /// Puts an outcome where the consumer finds it; returns the consumer if
+    /// it is to be woken.
+    fn hand_in(
+        &mut self,
+        shared: &Shared<S>,
+        (index, outcome): (usize, OutcomeOf<S::Item>),
+    ) -> Option<Waker> {
+        let failed = !outcome.is_ok();
+        self.done += 1;
+        self.failed += usize::from(failed);
+        if failed && shared.fail_fast {
+            self.stop(Stop::Failed(index));
+        }
+        let mut wake = !shared.eager || self.stopped.is_some();
+        if shared.ordered {
+            let slot = index - self.taken;
+            if self.ready.len() <= slot {
+                self.ready.resize_with(slot + 1, || None);
+            }
+            self.ready[slot] = Some((index, outcome));
+            wake &= slot == 0 || self.stopped.is_some();
+        } else {
+            self.ready.push_back(Some((index, outcome)));
+        }
+        if wake { self.consumer.take() } else { None }
+    }
+}
+
+impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
+    /// Tells the hook; a panic of its own stops the gather.
+    fn report(&self, progress: Option<(&Hook, Progress)>) {
+        let Some((hook, progress)) = progress else { return };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(progress))) {
+            let panic = Panic::from_payload(&*payload);
+            self.stop(Stop::Interrupted(Interrupted::Panicked(panic)));
+        }
+    }
+
+    /// Lets no lane pull any more. They go on with what they have.
+    pub(super) fn stop(&self, stop: Stop) {
+        let mut state = self.state.lock();
+        state.stop(stop);
+        let consumer = state.consumer.take();
+        drop(state);
+        consumer.into_iter().for_each(Waker::wake);
+    }
+
+    /// Drops whatever the lanes run, at its next await.
+    pub(super) fn abort(&self) {
+        let aborts = std::mem::take(&mut self.state.lock().aborts);
+        aborts.iter().for_each(Abort::abort);
+    }
+
+    /// The next outcome, if the consumer takes them one by one; else how far
+    /// the lanes are.
+    pub(super) fn poll(
+        &self,
+        context: &mut Context<'_>,
+        streaming: bool,
+    ) -> Found<(usize, OutcomeOf<S::Item>)> {
+        let mut state = self.state.lock();
+        let stopping = state.stopped.is_some();
+        if streaming && !stopping && state.ready.front().is_some_and(Option::is_some) {
+            let item = state.ready.pop_front().flatten().expect("looked at above");
+            state.taken += 1;
+            let called = state.idle.pop();
+            // Fewer lanes than the limit may have been started: there was no
+            // room in the window for more.
+            drop(state);
+            called.into_iter().for_each(Waiter::wake);
+            return Found::Item(item);
+        }
+        if state.lanes == 0 {
+            // Lanes end when the source has, or when told to stop. Else the
+            // runtime dropped them.
+            if state.source.is_some() || state.done < state.pulled {
+                state.stop(Stop::Interrupted(Interrupted::Shutdown));
+            }
+            return Found::Ended(state.stopped.clone());
+        }
+        match &mut state.consumer {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        if stopping { Found::Stopping } else { Found::Nothing }
+    }
+
+    /// What is ready, once the lanes have ended.
+    pub(super) fn take(&self) -> VecDeque<Option<(usize, OutcomeOf<S::Item>)>> {
+        let mut state = self.state.lock();
+        // Dropped here, not in the lane that lets go last.
+        let source = state.source.take();
+        let ready = std::mem::take(&mut state.ready);
+        drop(state);
+        drop(source);
+        ready
+    }
+}

@@ -1,0 +1,440 @@
+//! Many futures at once, but no more than a limit.
+//!
+//! # Algorithm
+//!
+//! *Spawned* ([`Gather::collect`], [`Gather::try_collect`],
+//! [`Gather::stream`]): a *lane* is a task that pulls an item, runs it to its
+//! end, hands its outcome in, and pulls the next. There are as many lanes as
+//! the limit at most, and a lane is its own permit, so the source is never
+//! asked for an item that could not start. A lane that finds an item starts
+//! the next lane.
+//!
+//! *In place* ([`Gather::collect_in_place`]): an array of slots, each with a
+//! future and a waker that sets a bit; whoever awaits polls the slots whose
+//! bits are set. Nothing is spawned, so the futures may borrow and need not
+//! be `Send` — and they only move while the gather is polled. A future that
+//! holds a lock which the awaiting task wants for something else, between two
+//! polls, deadlocks there ("futurelock"); the spawned form does not.
+//!
+//! # States of an item
+//!
+//! | state | counted in |
+//! |---|---|
+//! | in the source | nothing: it does not exist yet |
+//! | in flight, in a lane | `pulled`, not `done` |
+//! | finished, in the buffer | `done`, not `taken` |
+//! | taken by the consumer | `taken` |
+//!
+//! # Invariants
+//!
+//! 1. *Limit*: in flight <= lanes <= limit.
+//! 2. *Window*: in flight + buffered = `pulled - taken` <= window, for a
+//!    stream; a `collect` has no window, since it keeps everything.
+//! 3. *One outcome for each*: an item's index is given under the lock that it
+//!    is pulled under, and its outcome is handed in once, under that lock.
+//! 4. *No lane is forgotten*: whenever a lane may pull (nobody else waits for
+//!    the source, and the window has room) and lanes stand in line, one of
+//!    them has been called. A called lane that is dropped calls the next.
+//! 5. *Joined*: the result is there only when all lanes have ended, and with
+//!    them the futures that they ran.
+//!
+//! # Progress
+//!
+//! Spawned lanes run whether the consumer polls or not, up to the window. One
+//! future that blocks its thread holds up its lane only (and its thread).
+//! The source is pulled under a lock of the gather's own: a source that
+//! blocks holds up the lanes that want the next item.
+//!
+//! # Cancellation
+//!
+//! Dropping the gather's future or stream aborts the lanes: their futures are
+//! dropped at their next await, which a drop cannot wait for. To have them
+//! joined, cancel through [`Gather::token`]. Cancelling the whole is never an
+//! outcome of an item: it is [`Interrupted::Cancelled`].
+//!
+//! # Model bounds
+//!
+//! Three items, limit two; see `loom-tests/models/gather.rs`.
+
+mod consumer;
+mod in_place;
+mod item;
+mod lanes;
+
+pub use consumer::GatherStream;
+
+use crate::cancel::Token;
+use crate::outcome::{Cancelled, Failure, IntoOutcome, Outcomes, Panic};
+use consumer::Consumer;
+use futures_core::Stream;
+use in_place::InPlace;
+use item::{ErrorOf, OutcomeOf, ValueOf};
+use lanes::{Hook, Settings, Shared, Stop};
+use std::fmt;
+use std::future::poll_fn;
+use std::num::NonZeroUsize;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Gathers the outcomes of futures, each of which returns a `Result` (or an
+/// [`Outcome`](crate::outcome::Outcome)). The iterator is pulled as futures
+/// can start, so it may be endless, and `map` makes a future just in time.
+///
+/// ```
+/// use selvedge::{gather::gather, nz};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let squares = gather((0..5_u32).map(|n| async move { Ok::<_, ()>(n * n) }));
+/// assert_eq!(squares.limit(nz!(2)).try_collect().await.unwrap(), [0, 1, 4, 9, 16]);
+/// # });
+/// ```
+pub fn gather<I: IntoIterator<Item: Future<Output: IntoOutcome>>>(
+    futures: I,
+) -> Gather<Iter<I::IntoIter>> {
+    gather_stream(Iter(futures.into_iter()))
+}
+
+/// [`gather`] over items and a closure that makes a future of each.
+pub fn gather_with<I, M, F>(items: I, make: M) -> Gather<Iter<std::iter::Map<I::IntoIter, M>>>
+where
+    I: IntoIterator,
+    M: FnMut(I::Item) -> F,
+    F: Future<Output: IntoOutcome>,
+{
+    gather(items.into_iter().map(make))
+}
+
+/// [`gather`] over a stream of futures.
+pub fn gather_stream<S: Stream<Item: Future<Output: IntoOutcome>>>(source: S) -> Gather<S> {
+    Gather {
+        source,
+        limit: crate::nz!(64),
+        window: None,
+        ordered: true,
+        each: None,
+        token: None,
+        grace: Duration::ZERO,
+        hook: None,
+    }
+}
+
+/// An iterator as a stream that is always ready.
+#[derive(Debug, Clone)]
+pub struct Iter<I>(I);
+
+// The iterator is not pinned.
+impl<I> Unpin for Iter<I> {}
+
+impl<I: Iterator> Stream for Iter<I> {
+    type Item = I::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<I::Item>> {
+        Poll::Ready(self.0.next())
+    }
+}
+
+/// How far a gather is: see [`Gather::on_progress`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Items that were started.
+    pub started: usize,
+    /// Items that have ended.
+    pub done: usize,
+    /// Those of them that gave no value.
+    pub failed: usize,
+    /// Whether `started` is all there is.
+    pub source_ended: bool,
+}
+
+/// Why there are no outcomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interrupted {
+    /// The token was cancelled.
+    Cancelled(Cancelled),
+    /// The source panicked, or the progress hook, or a future while it was
+    /// dropped. (A future that panics when polled is an outcome.)
+    Panicked(Panic),
+    /// The runtime on which the lanes ran was shut down.
+    Shutdown,
+}
+
+/// Why [`Gather::try_collect`] gave no values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatherError<E> {
+    /// The item that failed first, in time.
+    Failed(Failure<E>),
+    /// The gather itself was interrupted.
+    Interrupted(Interrupted),
+}
+
+/// A gather that has not begun.
+#[must_use = "a gather does nothing until it is collected or streamed"]
+pub struct Gather<S> {
+    source: S,
+    limit: NonZeroUsize,
+    window: Option<NonZeroUsize>,
+    ordered: bool,
+    each: Option<Duration>,
+    token: Option<Token>,
+    grace: Duration,
+    hook: Option<Hook>,
+}
+
+impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
+    /// At most so many in flight. 64 unless told.
+    pub fn limit(mut self, limit: NonZeroUsize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// For a stream: at most so many in flight or finished and not taken.
+    /// Twice the limit unless told. A window below the limit is a limit.
+    pub fn window(mut self, window: NonZeroUsize) -> Self {
+        self.window = Some(window);
+        self
+    }
+
+    /// For a stream: in the order in which they end.
+    pub fn unordered(mut self) -> Self {
+        self.ordered = false;
+        self
+    }
+
+    /// Gives each item so long, counted from its first poll.
+    pub fn each_within(mut self, allowance: Duration) -> Self {
+        self.each = Some(allowance);
+        self
+    }
+
+    /// Cancelling `token` stops the gather, and the gather cancels it when it
+    /// stops early for another reason: give it a [`child`](Token::child) of
+    /// its own. Items that hold a child of it hear of both.
+    pub fn token(mut self, token: Token) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// When the gather stops early, items get so long to end by themselves
+    /// (having heard of it through the [`token`](Self::token)) before they are
+    /// dropped. Zero unless told.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Calls `hook` after each item of the spawned forms, in the lane that ran
+    /// it.
+    pub fn on_progress(mut self, hook: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Every outcome, in the order of the items, polled in place: see the
+    /// module's documentation for what that means. The futures may borrow.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted::Cancelled`] or [`Interrupted::Panicked`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the futures.
+    ///
+    /// ```
+    /// use selvedge::gather::gather;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let words = vec![String::from("warp"), String::from("weft")];
+    /// let lengths = gather(words.iter().map(async |word| Ok::<_, ()>(word.len())));
+    /// assert_eq!(lengths.collect_in_place().await.unwrap().all().unwrap(), [4, 4]);
+    /// # });
+    /// ```
+    pub async fn collect_in_place(
+        self,
+    ) -> Result<Outcomes<ValueOf<S::Item>, ErrorOf<S::Item>>, Interrupted> {
+        let (slots, _) = self.run_in_place(false).await?;
+        Ok(slots.into_iter().flatten().collect())
+    }
+
+    /// All values in the order of the items, polled in place; at the first
+    /// failure the others are dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`GatherError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the futures.
+    pub async fn try_collect_in_place(
+        self,
+    ) -> Result<Vec<ValueOf<S::Item>>, GatherError<ErrorOf<S::Item>>> {
+        let (slots, failed) = self.run_in_place(true).await.map_err(GatherError::Interrupted)?;
+        consumer::values(slots, failed)
+    }
+
+    async fn run_in_place(
+        self,
+        fail_fast: bool,
+    ) -> Result<(Vec<Option<OutcomeOf<S::Item>>>, Option<usize>), Interrupted> {
+        // Dropped before this returns, and with it what it runs.
+        let mut run = InPlace::new(self.source, self.limit.get(), self.each);
+        let token = self.token.unwrap_or_default();
+        let mut cancelled = pin!(token.cancelled());
+        let mut slots = Vec::new();
+        let mut failed = None;
+        poll_fn(|context| {
+            if let Poll::Ready(cause) = cancelled.as_mut().poll(context) {
+                return Poll::Ready(Err(Interrupted::Cancelled(cause)));
+            }
+            let polled = run.poll(context, &mut |index, outcome: OutcomeOf<S::Item>| {
+                if fail_fast && !outcome.is_ok() {
+                    failed = Some(index);
+                }
+                if slots.len() <= index {
+                    slots.resize_with(index + 1, || None);
+                }
+                slots[index] = Some(outcome);
+                failed.is_none()
+            });
+            polled.map_err(Interrupted::Panicked)
+        })
+        .await?;
+        Ok((slots, failed))
+    }
+}
+
+impl<S> Gather<S>
+where
+    S: Stream<Item: Future<Output: IntoOutcome> + Send + 'static> + Send + 'static,
+    ValueOf<S::Item>: Send + 'static,
+    ErrorOf<S::Item>: Send + 'static,
+{
+    fn start(self, fail_fast: bool, eager: bool) -> Consumer<S> {
+        let limit = self.limit.get();
+        let window = self.window.map_or_else(|| limit.saturating_mul(2), NonZeroUsize::get);
+        let settings = Settings {
+            limit,
+            window: if eager { usize::MAX } else { window },
+            fail_fast,
+            ordered: eager || self.ordered,
+            eager,
+            each: self.each,
+            hook: self.hook,
+        };
+        Consumer::new(Shared::start(self.source, settings), self.token, self.grace)
+    }
+
+    /// Every outcome, in the order of the items.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled outside of a runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it aborts the items, and does not wait for them.
+    pub async fn collect(
+        self,
+    ) -> Result<Outcomes<ValueOf<S::Item>, ErrorOf<S::Item>>, Interrupted> {
+        let mut consumer = self.start(false, true);
+        match consumer.join().await {
+            Some(Stop::Interrupted(interrupted)) => Err(interrupted),
+            _ => Ok(consumer.rest().flatten().collect()),
+        }
+    }
+
+    /// All values in the order of the items. At the first failure no more
+    /// items are started, those in flight are stopped (after the
+    /// [`grace`](Self::grace)) and joined, and then it returns.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled outside of a runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`GatherError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it aborts the items, and does not wait for them.
+    pub async fn try_collect(self) -> Result<Vec<ValueOf<S::Item>>, GatherError<ErrorOf<S::Item>>> {
+        let mut consumer = self.start(true, true);
+        let failed = match consumer.join().await {
+            Some(Stop::Interrupted(why)) => return Err(GatherError::Interrupted(why)),
+            Some(Stop::Failed(index)) => Some(index),
+            None => None,
+        };
+        consumer::values(consumer.rest().collect(), failed)
+    }
+
+    /// The values and the failures, each with its index.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled outside of a runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it aborts the items, and does not wait for them.
+    pub async fn partition(
+        self,
+    ) -> Result<(Vec<(usize, ValueOf<S::Item>)>, Vec<Failure<ErrorOf<S::Item>>>), Interrupted> {
+        self.collect().await.map(Outcomes::halves)
+    }
+
+    /// Outcomes one by one, with their indices, in the order of the items (or
+    /// [`unordered`](Self::unordered)). The items start at once, and run on
+    /// while the stream is not polled, until the window is full.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    pub fn stream(self) -> GatherStream<S> {
+        GatherStream::new(self.start(false, false))
+    }
+}
+
+impl<S> fmt::Debug for Gather<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gather")
+            .field("limit", &self.limit)
+            .field("window", &self.window)
+            .field("ordered", &self.ordered)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled(cancelled) => cancelled.fmt(f),
+            Self::Panicked(panic) => panic.fmt(f),
+            Self::Shutdown => f.write_str("the runtime was shut down"),
+        }
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+impl<E: fmt::Display> fmt::Display for GatherError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => failure.fmt(f),
+            Self::Interrupted(interrupted) => interrupted.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for GatherError<E> {}
