@@ -27,7 +27,11 @@
 //! most 1,024. The number of helpers follows `max_workers` and not the number
 //! of cores: closures that block can be many. A call never waits for a helper
 //! to become free; with none it does everything itself. One worker
-//! (`max_workers` of 1) is a plain loop on the calling thread.
+//! (`max_workers` of 1) is a plain loop on the calling thread. A helper stays
+//! with its job until the source has ended or the job is stopped.
+//!
+//! Since the caller works too, it does not pull while it is at an item: items
+//! must not wait for what only later items do.
 //!
 //! # Chunks
 //!
@@ -200,7 +204,11 @@ impl<'a> Threads<'a> {
         F: Fn(I::Item) -> R + Sync,
     {
         let xs = xs.into_iter();
-        let mut all = Vec::with_capacity(xs.size_hint().0);
+        // An endless source gives a lower bound too.
+        let mut all = match xs.size_hint() {
+            (least, Some(most)) if least == most => Vec::with_capacity(least),
+            _ => Vec::new(),
+        };
         self.run(xs, Plain(f), EAGER_AHEAD, |results| all.extend(results));
         all
     }
@@ -210,7 +218,8 @@ impl<'a> Threads<'a> {
     ///
     /// # Panics
     ///
-    /// As [`map`](Self::map).
+    /// As [`map`](Self::map); the ranges that workers have begun are finished
+    /// first.
     ///
     /// ```
     /// use selvedge::threads::Threads;

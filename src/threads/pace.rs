@@ -49,7 +49,7 @@ impl Pace {
         if self.fixed {
             return self.size.min(left);
         }
-        self.size.min((left / (2 * workers)).max(1))
+        self.size.min((left / workers.saturating_mul(2)).max(1))
     }
 
     /// The time, if this pace wants to know how long a batch takes.

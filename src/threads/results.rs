@@ -125,7 +125,8 @@ impl Limits<'_> {
         match self.window {
             Some(window) => window.get(),
             None => {
-                pace.saturating_mul(16 * self.workers.count()).clamp(self.ahead.min(WIDEST), WIDEST)
+                let chunks = self.workers.count().saturating_mul(16);
+                pace.saturating_mul(chunks).clamp(self.ahead.min(WIDEST), WIDEST)
             }
         }
     }
@@ -185,7 +186,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         };
         let wanted = self.pull.size().min(room);
         let started = self.pull.start();
-        let mut batch = Vec::with_capacity(wanted);
+        let mut batch = Vec::with_capacity(wanted.min(LARGEST_CHUNK));
         let pulled = catch_unwind(AssertUnwindSafe(|| {
             for _ in 0..wanted {
                 match source.next() {
@@ -220,7 +221,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         };
         let wanted = self.pull.size().min(self.limits.depth(self.pull.size()));
         let started = self.pull.start();
-        let mut results = Vec::with_capacity(wanted);
+        let mut results = Vec::with_capacity(wanted.min(LARGEST_CHUNK));
         let mut end = None;
         let mut at_work = false;
         let worked = catch_unwind(AssertUnwindSafe(|| {

@@ -34,6 +34,25 @@ fn no_items_and_one_item() {
 }
 
 #[test]
+fn numbers_too_large_are_no_trouble() {
+    let expected: Vec<usize> = (0..20).collect();
+    let workers = Threads::new().max_workers(NonZeroUsize::MAX);
+    for threads in [
+        workers,
+        workers.window(NonZeroUsize::MAX),
+        workers.chunk(nz!(1)),
+        workers.chunk(NonZeroUsize::MAX),
+        workers.max_workers(nz!(2)).chunk(NonZeroUsize::MAX).window(NonZeroUsize::MAX),
+        workers.max_workers(nz!(1)).chunk(NonZeroUsize::MAX).window(NonZeroUsize::MAX),
+    ] {
+        assert_eq!(threads.map(0..20, |n| n), expected);
+        assert_eq!(threads.map_range(0..20, |n| n), expected);
+        let streamed: Vec<_> = threads.stream(0..20, |n| n, |results| results.collect());
+        assert_eq!(streamed, expected);
+    }
+}
+
+#[test]
 fn zero_sized_items_and_results() {
     assert_eq!(threads::map(vec![(); 1000], |()| ()), vec![(); 1000]);
     assert_eq!(Threads::new().map_slice(&[(); 1000], |()| ()), vec![(); 1000]);

@@ -64,7 +64,7 @@ fn items(bad: u32) -> impl Strategy<Value = Vec<Item>> {
     ];
     let item = (any::<u32>(), any::<u8>(), 0..3_u8, end)
         .prop_map(|(value, spins, yields, end)| Item { value, spins, yields, end });
-    prop::collection::vec(item, 0..300)
+    prop::collection::vec(item, 0..150)
 }
 
 /// Workers, window, chunk.
@@ -179,7 +179,7 @@ proptest! {
         items in items(0),
         (threads, window) in setups(),
         workers in 1..9_usize,
-        take in 0..300_usize,
+        take in 0..150_usize,
     ) {
         let threads = threads.max_workers(NonZeroUsize::new(workers).expect("from one up"));
         let (pulled, handed) = (Cell::new(0_usize), Cell::new(0_usize));
