@@ -5,7 +5,9 @@ use selvedge::nz;
 use selvedge::threads::Threads;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::thread::ThreadId;
 
 #[test]
 fn a_panic_surfaces_with_its_payload_and_the_lowest_index_wins() {
@@ -134,4 +136,33 @@ fn panicking_destructors_do_not_break_the_join() {
     let caught = catch_unwind(AssertUnwindSafe(|| threads.map(source, drop)));
     assert_eq!(message(&*caught.unwrap_err()), "drop");
     assert!(dropped.into_inner() >= 1);
+}
+
+/// An item that is never done may still panic when a helper drops it. The
+/// helper stops at an error on the first item of its chunk; both threads are
+/// known to be at work since each waits for the other.
+#[test]
+fn a_panic_in_a_helper_outside_an_item_surfaces() {
+    struct Undone(usize, ThreadId);
+    impl Drop for Undone {
+        fn drop(&mut self) {
+            if std::thread::current().id() != self.1 {
+                panic_any("dropped by a helper");
+            }
+        }
+    }
+    let (me, both) = (std::thread::current().id(), Barrier::new(2));
+    let source = (0..4).map(|n| Undone(n, me));
+    let threads = Threads::new().max_workers(nz!(2)).chunk(nz!(2)).window(nz!(4));
+    let payload = caught(|| {
+        threads.try_map(source, |item| {
+            let first = item.0 % 2 == 0;
+            std::mem::forget(item);
+            if first {
+                both.wait();
+            }
+            if std::thread::current().id() == me { Ok(()) } else { Err(()) }
+        })
+    });
+    assert_eq!(message(&*payload), "dropped by a helper");
 }
