@@ -19,6 +19,8 @@ pub mod process;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod rt;
+#[cfg(not(loom))]
+pub mod scope;
 pub mod semaphore;
 #[doc(hidden)]
 pub mod sync;

@@ -174,16 +174,30 @@ impl<T, E> Outcome<T, E> {
     }
 }
 
+impl<E> Outcome<Infallible, E> {
+    /// The failure that it is, among outcomes that may have values.
+    pub fn widen<T>(self) -> Outcome<T, E> {
+        match self {
+            Self::Ok(never) => match never {},
+            Self::Err(error) => Outcome::Err(error),
+            Self::Panicked(panic) => Outcome::Panicked(panic),
+            Self::Cancelled(cancelled) => Outcome::Cancelled(cancelled),
+            Self::TimedOut(timed_out) => Outcome::TimedOut(timed_out),
+            Self::Crashed(crash) => Outcome::Crashed(crash),
+        }
+    }
+}
+
 impl<T, E> Outcome<Result<T, E>, Infallible> {
     /// The outcome of work that cannot fail but whose value is a result.
     pub fn flatten(self) -> Outcome<T, E> {
         match self.into_result() {
             Ok(result) => result.into(),
+            Err(Outcome::Err(never) | Outcome::Ok(never)) => match never {},
             Err(Outcome::Panicked(panic)) => Outcome::Panicked(panic),
             Err(Outcome::Cancelled(cancelled)) => Outcome::Cancelled(cancelled),
             Err(Outcome::TimedOut(timed_out)) => Outcome::TimedOut(timed_out),
             Err(Outcome::Crashed(crash)) => Outcome::Crashed(crash),
-            Err(Outcome::Ok(never) | Outcome::Err(never)) => match never {},
         }
     }
 }

@@ -41,7 +41,7 @@ impl Timer {
 
     /// A timer for after a deadline: the ones that enclose it have passed, or
     /// are about to, and do not shorten it.
-    pub(super) fn grace(duration: Duration) -> Self {
+    pub(crate) fn grace(duration: Duration) -> Self {
         Self { inherits: false, ..Self::relative(duration) }
     }
 
