@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod pipeline;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod process;
+pub mod queue;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod rt;

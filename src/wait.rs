@@ -131,6 +131,12 @@ impl<P> WaitList<P> {
         self.first.map(|key| self.unlink(key).waiter)
     }
 
+    /// Takes up to `most` waiters, first come first. Allocates only if there
+    /// are any.
+    pub(crate) fn pop_many(&mut self, most: usize) -> Vec<Waiter> {
+        std::iter::from_fn(|| self.pop()).take(most).collect()
+    }
+
     /// Takes every waiter, first come first.
     pub(crate) fn pop_all(&mut self) -> Vec<Waiter> {
         std::iter::from_fn(|| self.pop()).collect()

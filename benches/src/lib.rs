@@ -43,6 +43,14 @@ impl Effort {
     }
 }
 
+/// Whether the command line asks for the row called `title`: it names no row,
+/// or a part of this one's title.
+#[must_use]
+pub fn wanted(title: &str) -> bool {
+    let mut names = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).peekable();
+    names.peek().is_none() || names.any(|name| title.contains(&name))
+}
+
 /// Somebody in a contest: a name and a run that returns its figure, lower
 /// being better.
 type Contestant<'a> = (String, Box<dyn FnMut() -> f64 + 'a>);

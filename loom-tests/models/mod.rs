@@ -11,6 +11,7 @@ mod counter;
 mod gather;
 mod ground;
 mod naive;
+mod queue;
 #[cfg(not(loom))]
 mod scope;
 mod semaphore;

@@ -190,7 +190,7 @@ pub mod atomic {
 pub mod thread {
     pub use ::loom::thread::{Builder, JoinHandle, spawn, yield_now};
 
-    use super::super::Parked;
+    use super::super::{Parked, time};
     use ::loom::sync::{Arc, Notify};
     use std::num::NonZeroUsize;
     use std::time::Instant;
@@ -223,7 +223,7 @@ pub mod thread {
     /// Parks. A deadline in the past times out, any other never does.
     pub fn park_until(deadline: Option<Instant>) -> Parked {
         match deadline {
-            Some(at) if at <= Instant::now() => Parked::TimedOut,
+            Some(at) if at <= time::now() => Parked::TimedOut,
             _ => {
                 park();
                 Parked::Woken

@@ -26,7 +26,8 @@
 //! * shuttle's `park` may wake for no reason any number of times, so that a
 //!   loop around it has endless schedules. Here it wakes for a reason; that
 //!   callers allow for the other case is what loom shows.
-//! * Neither checker has a clock. [`thread::park_until`] under shuttle may
+//! * Neither checker has a clock: [`time::now`] stands still under both.
+//!   [`thread::park_until`] under shuttle may
 //!   expire at any scheduling point; under loom a deadline that lies ahead
 //!   never expires.
 //! * [`hint::Backoff`] gives up at once under both: to spin is to poll again,
@@ -57,6 +58,28 @@ pub(crate) use backend::{const_new, local_key};
 pub mod unmodelled {
     pub use std::sync::Mutex;
     pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+}
+
+/// Whether a checker runs. For sizes only (a block of two slots puts block
+/// changes in a checker's reach), never for what the code does.
+pub const MODELLED: bool = cfg!(any(loom, test));
+
+/// The clock that deadlines are told by.
+pub mod time {
+    use std::time::Instant;
+
+    /// Now. Under a checker it is always the same moment: deadlines pass when
+    /// [`park_until`](super::thread::park_until) says so, and a schedule does
+    /// not depend on how fast it is run.
+    pub fn now() -> Instant {
+        #[cfg(any(loom, test))]
+        {
+            static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+            *START.get_or_init(Instant::now)
+        }
+        #[cfg(not(any(loom, test)))]
+        Instant::now()
+    }
 }
 
 /// What ended a [`thread::park_until`].

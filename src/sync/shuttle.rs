@@ -80,7 +80,7 @@ impl Condvar {
 pub mod thread {
     pub use ::shuttle::thread::{Builder, JoinHandle, spawn, yield_now};
 
-    use super::super::Parked;
+    use super::super::{Parked, time};
     use ::shuttle::future::batch_semaphore::{BatchSemaphore, Fairness};
     use std::num::NonZeroUsize;
     use std::sync::Arc;
@@ -123,20 +123,22 @@ pub mod thread {
             park();
             return Parked::Woken;
         };
-        if deadline <= Instant::now() {
+        if deadline <= time::now() {
             return Parked::TimedOut;
         }
-        let expired = Arc::new(AtomicBool::new(false));
-        let clock = spawn({
-            let (expired, parked) = (Arc::clone(&expired), current());
+        // Whoever comes first settles it: a clock that comes late leaves no
+        // token behind for the next wait.
+        let settled = Arc::new(AtomicBool::new(false));
+        spawn({
+            let (settled, parked) = (Arc::clone(&settled), current());
             move || {
-                expired.store(true, Ordering::Relaxed);
-                parked.unpark();
+                if !settled.swap(true, Ordering::Relaxed) {
+                    parked.unpark();
+                }
             }
         });
         park();
-        drop(clock);
-        if expired.load(Ordering::Relaxed) { Parked::TimedOut } else { Parked::Woken }
+        if settled.swap(true, Ordering::Relaxed) { Parked::TimedOut } else { Parked::Woken }
     }
 
     /// Two.

@@ -3,7 +3,7 @@
 pub use std::sync::{Arc, atomic};
 
 use std::ops::{Deref, DerefMut};
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 /// [`std::sync::Mutex`] without poisoning.
@@ -27,9 +27,28 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Waits for the lock.
+    /// Waits for the lock: spins and yields for a while, then parks. The
+    /// critical sections of this library are short, and a futex wake costs
+    /// a hundred times one of them.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
+        match self.0.try_lock() {
+            Ok(guard) => MutexGuard(guard),
+            Err(_) => self.lock_contended(),
+        }
+    }
+
+    #[cold]
+    fn lock_contended(&self) -> MutexGuard<'_, T> {
+        let backoff = hint::Backoff::new();
+        while !backoff.is_completed() {
+            backoff.snooze();
+            match self.0.try_lock() {
+                Ok(guard) => return MutexGuard(guard),
+                Err(TryLockError::Poisoned(guard)) => return MutexGuard(guard.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
         MutexGuard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
