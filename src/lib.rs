@@ -11,6 +11,8 @@ pub mod exercises;
 #[cfg(not(loom))]
 pub mod gather;
 pub mod map;
+#[cfg(not(loom))]
+pub mod offload;
 pub mod outcome;
 #[cfg(not(loom))]
 pub mod pipeline;

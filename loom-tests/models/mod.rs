@@ -11,6 +11,8 @@ mod counter;
 mod gather;
 mod ground;
 mod naive;
+#[cfg(not(loom))]
+mod offload;
 mod queue;
 #[cfg(not(loom))]
 mod scope;

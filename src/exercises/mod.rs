@@ -2,16 +2,32 @@
 
 #[cfg(not(loom))]
 mod aggregate;
+#[cfg(not(loom))]
+mod cancel_demo;
+#[cfg(not(loom))]
+mod compute_off_thread;
 mod counter;
+#[cfg(not(loom))]
+mod gather_limited;
 mod map;
 mod map_threaded;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod primes;
+#[cfg(not(loom))]
+mod with_timeout;
 
 #[cfg(not(loom))]
 pub use aggregate::{Record, aggregate, parse, transform};
+#[cfg(not(loom))]
+pub use cancel_demo::{cancel_demo, sleepy};
+#[cfg(not(loom))]
+pub use compute_off_thread::{compute_off_thread, cpu_heavy};
 pub use counter::SafeCounter;
+#[cfg(not(loom))]
+pub use gather_limited::{RuntimeError, boom, fetch_one, gather_limited, ok, run_mixed};
 pub use map::concurrent_map;
 pub use map_threaded::{map_threaded, square};
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use primes::{is_prime, primes_count};
+#[cfg(not(loom))]
+pub use with_timeout::{maybe_slow, with_timeout};

@@ -1,0 +1,52 @@
+//! The assertions of exercises 5 to 9: on the paused clock, and once on the
+//! real one.
+#![cfg(not(loom))]
+#![allow(missing_docs, reason = "a test binary")]
+
+mod support;
+
+use selvedge::exercises::{
+    RuntimeError, cancel_demo, compute_off_thread, cpu_heavy, gather_limited, run_mixed,
+    with_timeout,
+};
+use selvedge::nz;
+use selvedge::outcome::Outcome;
+use std::time::Duration;
+use support::perturbed;
+
+/// 5, 6, 7 and 8, as in the seed.
+async fn assertions() {
+    let mut out = gather_limited(10, nz!(3)).await;
+    out.sort_unstable();
+    assert_eq!(out, (0..10).collect::<Vec<_>>());
+
+    assert_eq!(cancel_demo().await, "cancelled");
+
+    let res = run_mixed().await;
+    assert!(res.contains(&Outcome::Err(RuntimeError("x"))) && res.contains(&Outcome::Ok(1)));
+
+    let ms = Duration::from_millis;
+    assert_eq!(with_timeout(ms(10), ms(100)).await, Ok(ms(10)));
+    assert!(with_timeout(ms(200), ms(50)).await.is_err());
+}
+
+#[test]
+fn exercises_5_to_8_on_the_paused_clock() {
+    perturbed(|perturb| async move { perturb.around(assertions()).await });
+}
+
+#[test]
+fn exercises_5_to_9_on_the_real_clock() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        assertions().await;
+        assert_eq!(compute_off_thread(10_000).await, (0..10_000).map(|i| i * i).sum());
+    });
+}
+
+#[test]
+#[should_panic(expected = "a sum that fits")]
+fn a_sum_that_does_not_fit_panics() {
+    assert_eq!(cpu_heavy(0), 0);
+    let _ = cpu_heavy(u64::MAX);
+}

@@ -1,0 +1,180 @@
+//! The offload pool on real threads and on tokio.
+#![cfg(not(loom))]
+#![allow(missing_docs, reason = "a test binary")]
+
+mod support;
+
+use selvedge::nz;
+use selvedge::offload::{Job, Pool, SubmitError, to_thread};
+use selvedge::outcome::Outcome;
+use selvedge::sync::future::block_on;
+use selvedge::timeout::{Deadline, with_timeout, within};
+use std::sync::mpsc;
+use std::time::Duration;
+use support::{paused, perturbed};
+
+/// A closure that says when it has started and goes on until it is told.
+fn held()
+-> (impl FnOnce(&selvedge::offload::Work) -> bool + Send, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (started, has_started) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let work = move |work: &selvedge::offload::Work| {
+        started.send(()).unwrap();
+        let _ = released.recv();
+        work.should_stop()
+    };
+    (work, has_started, release)
+}
+
+#[test]
+fn handles_travel() {
+    fn is_sync<T: Sync>() {}
+    fn is_send<T: Send + 'static>() {}
+    is_sync::<Pool>();
+    is_send::<Pool>();
+    is_send::<Job<u8>>();
+}
+
+#[test]
+fn abandoned_work_is_counted_and_keeps_its_permit() {
+    let pool = Pool::new(nz!(1), 0);
+    let (work, has_started, release) = held();
+    let job = pool.try_submit(work).unwrap();
+    has_started.recv().unwrap();
+    assert_eq!((pool.stats().running, pool.stats().abandoned), (1, 0));
+    drop(job);
+    assert_eq!((pool.stats().running, pool.stats().abandoned), (1, 1));
+    let full = pool.try_submit(|_| 1).unwrap_err();
+    let SubmitError::Full(given_back) = full else { panic!("{full:?}") };
+    release.send(()).unwrap();
+    // Waits for the permit, which comes when the closure has ended.
+    let Ok(job) = block_on(pool.submit(given_back)) else { panic!("closed") };
+    assert_eq!(block_on(job), Outcome::Ok(1));
+    assert_eq!((pool.stats().abandoned, pool.stats().abandoned_ever), (0, 1));
+}
+
+#[test]
+fn a_closure_sees_that_nobody_waits() {
+    let pool = Pool::new(nz!(1), 0);
+    let (work, has_started, release) = held();
+    let (told, tell) = mpsc::channel();
+    let job = pool.try_submit(move |w| told.send(work(w))).unwrap();
+    has_started.recv().unwrap();
+    drop(job);
+    release.send(()).unwrap();
+    assert!(tell.recv().unwrap());
+}
+
+#[test]
+fn a_dropped_job_that_was_queued_never_runs() {
+    let pool = Pool::new(nz!(1), 1);
+    let (work, has_started, release) = held();
+    let first = pool.try_submit(work).unwrap();
+    has_started.recv().unwrap();
+    drop(pool.try_submit(|_| panic!("it ran")).unwrap());
+    release.send(()).unwrap();
+    assert_eq!(block_on(first), Outcome::Ok(false));
+    assert_eq!(block_on(pool.run(|_| 2)), Outcome::Ok(2));
+    assert_eq!(pool.stats().abandoned_ever, 0);
+}
+
+#[test]
+fn a_panic_is_an_outcome_and_the_worker_lives() {
+    let pool = Pool::new(nz!(1), 0);
+    for _ in 0..3 {
+        let ended = block_on(pool.run(|_| -> u8 { panic!("in the pool") }));
+        assert!(matches!(ended, Outcome::Panicked(panic) if panic.message() == "in the pool"));
+    }
+    assert_eq!(block_on(pool.run(|_| 1)), Outcome::Ok(1));
+}
+
+#[test]
+fn closing_cancels_what_is_queued_and_not_what_runs() {
+    let pool = Pool::new(nz!(1), 1);
+    let (work, has_started, release) = held();
+    let runs = pool.try_submit(work).unwrap();
+    has_started.recv().unwrap();
+    let queued = pool.try_submit(|_| 1).unwrap();
+    drop(pool);
+    assert!(matches!(block_on(queued), Outcome::Cancelled(_)));
+    release.send(()).unwrap();
+    assert_eq!(block_on(runs), Outcome::Ok(false));
+}
+
+#[test]
+fn a_closed_pool_gives_the_closure_back() {
+    let pool = Pool::new(nz!(1), 1);
+    pool.close();
+    assert!(matches!(pool.try_submit(|_| 1), Err(SubmitError::Closed(_))));
+    assert!(matches!(block_on(pool.submit(|_| 1)), Err(SubmitError::Closed(_))));
+    assert!(matches!(block_on(pool.run(|_| 1)), Outcome::Cancelled(_)));
+}
+
+#[test]
+fn a_deadline_that_has_passed_keeps_the_closure_from_starting() {
+    let pool = Pool::new(nz!(1), 0);
+    let deadline = Some(Deadline::after(Duration::ZERO).named("gone"));
+    let ended = within(deadline, || block_on(pool.run(|_| panic!("it ran"))));
+    assert!(matches!(ended, Outcome::TimedOut(which) if which.deadline() == "gone"));
+}
+
+#[test]
+fn the_deadline_reaches_the_closure() {
+    perturbed(|perturb| async move {
+        let pool = Pool::inline();
+        let run = pool.run(|work| {
+            let seen = selvedge::timeout::current();
+            assert_eq!(seen, work.deadline());
+            seen.unwrap().remaining()
+        });
+        let left = with_timeout(perturb.around(run), Duration::from_secs(3)).await.unwrap();
+        assert_eq!(left, Outcome::Ok(Duration::from_secs(3)));
+    });
+}
+
+#[test]
+fn inline_work_is_deterministic_on_the_paused_clock() {
+    paused().block_on(async {
+        let pool = Pool::inline();
+        let start = tokio::time::Instant::now();
+        let job = pool.submit(|_| 3).await.unwrap();
+        assert_eq!(pool.stats().running, 0);
+        assert_eq!(job.await, Outcome::Ok(3));
+        drop(pool.submit(|_| panic!("never polled, never run")).await.unwrap());
+        let panicked = pool.run(|_| -> u8 { panic!("inline") }).await;
+        assert!(matches!(panicked, Outcome::Panicked(_)));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    });
+}
+
+#[test]
+fn the_event_loop_goes_on_while_a_closure_runs() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (work, has_started, release) = held();
+    runtime.block_on(async {
+        let pool = Pool::new(nz!(1), 0);
+        let job = pool.submit(work).await.unwrap();
+        let (mut started, mut turns) = (false, 0);
+        while !started || turns < 100 {
+            started |= has_started.try_recv().is_ok();
+            tokio::task::yield_now().await;
+            turns += 1;
+        }
+        // The loop turned a hundred times beside it, and now lets it end.
+        release.send(()).unwrap();
+        assert_eq!(job.await, Outcome::Ok(false));
+    });
+}
+
+#[test]
+fn many_callers_share_the_pool_of_the_process() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..200_u64)
+            .map(|n| tokio::spawn(async move { to_thread(move |_| n * n).await }))
+            .collect();
+        for (n, task) in tasks.into_iter().enumerate() {
+            assert_eq!(task.await.unwrap(), Outcome::Ok((n * n) as u64));
+        }
+    });
+}
