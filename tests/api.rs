@@ -3,9 +3,12 @@
 #![cfg(not(loom))]
 #![allow(missing_docs, reason = "a test binary")]
 
+use selvedge::counter::{self, SafeCounter, StripedCounter};
 use selvedge::map::{Backend, UnknownBackend};
 use selvedge::outcome::{Cancelled, Crash, Outcome, Panic, TimedOut};
+use selvedge::queue;
 use selvedge::threads::{MapError, Results, Threads};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// Whether a concrete type implements a trait: an inherent constant is chosen
@@ -52,6 +55,19 @@ fn public_types_have_the_traits_they_promise() {
         Panic: "Send Sync Unpin Debug Error";
         Cancelled: "Send Sync Unpin Debug Error";
         TimedOut: "Send Sync Unpin Debug Error";
+        SafeCounter: "Send Sync Unpin Debug";
+        StripedCounter: "Send Sync Unpin Debug";
+        counter::Writer: "Send Unpin Debug";
+        counter::Overflow: "Send Sync Unpin Debug Error";
+        queue::Sender<u8>: "Send Sync Unpin Debug";
+        queue::Sender<Rc<u8>>: "Unpin Debug";
+        queue::Receiver<Cell<u8>>: "Send Sync Unpin Debug";
+        queue::SendFuture<'static, u8>: "Send Sync Unpin Debug";
+        queue::RecvFuture<'static, u8>: "Send Sync Unpin Debug";
+        queue::RecvStream<u8>: "Send Sync Unpin Debug";
+        queue::Closed: "Send Sync Unpin Debug Error";
+        queue::SendError<Rc<u8>>: "Unpin Debug Error";
+        queue::TryRecvError: "Send Sync Unpin Debug Error";
         Threads<'static>: "Send Sync Unpin Debug";
         Results<'static, u8>: "Unpin Debug";
         MapError<String>: "Send Sync Unpin Debug";

@@ -2,7 +2,8 @@
 #![cfg(not(loom))]
 
 use selvedge::exercises::{
-    Record, SafeCounter, aggregate, concurrent_map, map_threaded, parse, square, transform,
+    Record, SafeCounter, aggregate, concurrent_map, map_threaded, parse, pipeline, square,
+    transform,
 };
 use selvedge::map::Backend;
 use selvedge::nz;
@@ -41,6 +42,18 @@ fn concurrent_map_over_threads() {
         error.to_string(),
         "no backend is called \"fork\": there is \"thread\", \"process\""
     );
+}
+
+/// Exercise 3.
+#[test]
+fn pipeline_squares_what_passes_through() {
+    let mut res = pipeline([1, 2, 3, 4]);
+    res.sort_unstable();
+    assert_eq!(res, [1, 4, 9, 16]);
+    assert_eq!(pipeline([]), []);
+    assert!(pipeline(0..1000).is_sorted());
+    let overflow = std::panic::catch_unwind(|| pipeline([2, i64::MAX, 3]));
+    assert!(overflow.is_err(), "the worker's panic reaches the caller");
 }
 
 /// Exercise 4.

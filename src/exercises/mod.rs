@@ -11,6 +11,8 @@ mod counter;
 mod gather_limited;
 mod map;
 mod map_threaded;
+#[cfg(not(loom))]
+mod pipeline;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod primes;
 #[cfg(not(loom))]
@@ -27,6 +29,8 @@ pub use counter::SafeCounter;
 pub use gather_limited::{RuntimeError, boom, fetch_one, gather_limited, ok, run_mixed};
 pub use map::concurrent_map;
 pub use map_threaded::{map_threaded, square};
+#[cfg(not(loom))]
+pub use pipeline::pipeline;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use primes::{is_prime, primes_count};
 #[cfg(not(loom))]
