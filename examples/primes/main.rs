@@ -1,0 +1,190 @@
+//! Counts primes among integers from a file, a pipe or a range.
+//!
+//! ```text
+//! cargo run --release --example primes -- --range 1000000..2000000
+//! seq 1000000 | cargo run --release --example primes
+//! ```
+
+#[cfg(all(target_os = "linux", not(loom)))]
+mod input;
+
+/// Under loom, and without worker processes, there is nothing to run.
+#[cfg(not(all(target_os = "linux", not(loom))))]
+fn main() {
+    eprintln!("primes: needs Linux");
+}
+
+#[cfg(all(target_os = "linux", not(loom)))]
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
+
+#[cfg(all(target_os = "linux", not(loom)))]
+mod cli {
+    use crate::input::{self, Range};
+    use anyhow::Context;
+    use clap::Parser;
+    use indicatif::{ProgressBar, ProgressStyle};
+    use selvedge::exercises::is_prime;
+    use selvedge::map::Backend;
+    use selvedge::nz;
+    use selvedge::process::Pool;
+    use selvedge::threads::Threads;
+    use std::io::{self, IsTerminal, Write};
+    use std::num::NonZeroUsize;
+    use std::path::PathBuf;
+    use std::process::ExitCode;
+    use std::time::Duration;
+
+    /// Counts primes.
+    ///
+    /// The input is integers, one a line; blank lines are skipped. What is not
+    /// an unsigned 64-bit integer is an error that names its line, and nothing
+    /// is counted then.
+    #[derive(Debug, Parser)]
+    #[command(name = "primes")]
+    struct Args {
+        /// File to read; `-`, or nothing, is standard input.
+        #[arg(value_name = "FILE", conflicts_with = "range")]
+        file: Option<PathBuf>,
+
+        /// Check START, START+1, … END-1 instead of an input.
+        #[arg(long, value_name = "START..END")]
+        range: Option<Range>,
+
+        /// Where to run: `thread` or `process`.
+        #[arg(long, value_name = "BACKEND", default_value_t = Backend::Process)]
+        backend: Backend,
+
+        /// Threads or processes [default: one a core]
+        #[arg(long, value_name = "N")]
+        workers: Option<NonZeroUsize>,
+
+        /// Longest that one number may take, in seconds; needs `--backend
+        /// process`.
+        #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+        deadline: Option<Duration>,
+
+        /// Print one JSON object with `count` and `checked`.
+        #[arg(long)]
+        json: bool,
+    }
+
+    fn seconds(text: &str) -> Result<Duration, String> {
+        let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(deadline) if !deadline.is_zero() => Ok(deadline),
+            _ => Err("not a positive number of seconds".to_owned()),
+        }
+    }
+
+    #[derive(Debug, serde::Serialize)]
+    struct Counted {
+        count: u64,
+        checked: u64,
+    }
+
+    pub(crate) fn main() -> ExitCode {
+        match run(&Args::parse()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("primes: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn run(args: &Args) -> anyhow::Result<()> {
+        if args.deadline.is_some() && args.backend != Backend::Process {
+            anyhow::bail!("a thread cannot be killed: --deadline needs --backend process");
+        }
+        let counted = match args.range {
+            Some(range) => {
+                let bar = bar(Some(range.len()));
+                count(args, range.iter().map(Ok), &bar)?
+            }
+            None => {
+                let (lines, bytes) = input::open(args.file.as_deref())?;
+                let bar = bar(None);
+                if let Some(bytes) = bytes {
+                    bar.set_message(format!("of a file of {bytes} bytes"));
+                }
+                count(args, input::numbers(lines), &bar)?
+            }
+        };
+        let mut out = io::stdout().lock();
+        let written = if args.json {
+            writeln!(out, "{}", serde_json::to_string(&counted)?)
+        } else {
+            writeln!(out, "{} of {} are prime", counted.count, counted.checked)
+        };
+        match written.and_then(|()| out.flush()) {
+            // Whoever read the output has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.context("cannot write the result"),
+        }
+    }
+
+    /// Items on their way at any time: bounds memory on endless input.
+    const WINDOW: NonZeroUsize = nz!(262_144);
+
+    fn count(
+        args: &Args,
+        numbers: impl Iterator<Item = anyhow::Result<u64>>,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Counted> {
+        // The first bad line ends the input; it is reported once what came
+        // before is counted, whichever backend that is.
+        let mut bad = None;
+        let good = numbers.map_while(|number| number.map_err(|error| bad = Some(error)).ok());
+        let mut counted = Counted { count: 0, checked: 0 };
+        let mut tally = |prime: bool| {
+            counted.count += u64::from(prime);
+            counted.checked += 1;
+            if counted.checked.is_multiple_of(1024) {
+                bar.set_position(counted.checked);
+            }
+        };
+        match args.backend {
+            Backend::Process => {
+                let mut builder = Pool::builder();
+                if let Some(workers) = args.workers {
+                    builder = builder.workers(workers);
+                }
+                if let Some(deadline) = args.deadline {
+                    builder = builder.deadline(deadline);
+                }
+                for report in builder.build()?.stream(is_prime, good, WINDOW) {
+                    tally(report.into_result()?);
+                }
+            }
+            _ => {
+                let threads = Threads::new().window(WINDOW);
+                let threads = args.workers.map_or(threads, |most| threads.max_workers(most));
+                threads.stream(good, is_prime, |primes| primes.for_each(tally));
+            }
+        }
+        bar.finish_and_clear();
+        match bad {
+            Some(error) => Err(error),
+            None => Ok(counted),
+        }
+    }
+
+    /// On a terminal: how many, how fast, how long still.
+    fn bar(len: Option<u64>) -> ProgressBar {
+        if !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let (bar, style) = match len {
+            Some(len) => (
+                ProgressBar::new(len),
+                "{wide_bar} {human_pos}/{human_len}, {per_sec}, {eta} left",
+            ),
+            None => (ProgressBar::new_spinner(), "{spinner} {human_pos} {msg}, {per_sec}"),
+        };
+        bar.set_style(ProgressStyle::with_template(style).expect("a template that was tried"));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+}
