@@ -177,10 +177,9 @@ mod cli {
             return ProgressBar::hidden();
         }
         let (bar, style) = match len {
-            Some(len) => (
-                ProgressBar::new(len),
-                "{wide_bar} {human_pos}/{human_len}, {per_sec}, {eta} left",
-            ),
+            Some(len) => {
+                (ProgressBar::new(len), "{wide_bar} {human_pos}/{human_len}, {per_sec}, {eta} left")
+            }
             None => (ProgressBar::new_spinner(), "{spinner} {human_pos} {msg}, {per_sec}"),
         };
         bar.set_style(ProgressStyle::with_template(style).expect("a template that was tried"));

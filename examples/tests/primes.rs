@@ -88,7 +88,10 @@ fn what_is_no_number_is_an_error_with_its_line() {
     for (input, said) in [
         ("2\n-3\n5\n", "primes: line 2: \"-3\" is not an unsigned 64-bit integer\n"),
         ("2\n\n3.5\n", "primes: line 3: \"3.5\" is not an unsigned 64-bit integer\n"),
-        ("18446744073709551616", "primes: line 1: \"18446744073709551616\" is not an unsigned 64-bit integer\n"),
+        (
+            "18446744073709551616",
+            "primes: line 1: \"18446744073709551616\" is not an unsigned 64-bit integer\n",
+        ),
         ("seven", "primes: line 1: \"seven\" is not an unsigned 64-bit integer\n"),
     ] {
         let ran = both(&["--json"], input);

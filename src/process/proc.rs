@@ -48,8 +48,7 @@ struct Batch {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
-    Greeting,
-    Preparing,
+    Starting,
     Working,
 }
 
@@ -61,8 +60,6 @@ pub(super) struct Proc {
     pub(super) pidfd: Arc<OwnedFd>,
     pub(super) socket: Arc<OwnedFd>,
     region: Region,
-    /// To be sent with the welcome.
-    memory: Option<OwnedFd>,
     phase: Phase,
     /// Oldest first.
     batches: Vec<Batch>,
@@ -79,6 +76,7 @@ impl Proc {
     pub(super) fn start(id: WorkerId, settings: &Settings) -> io::Result<Self> {
         let (region, memory) = Region::create()?;
         let (ours, theirs) = socket::pair()?;
+        welcome(&ours, &memory, settings)?;
         let mut command = Command::new("/proc/self/exe");
         for (name, value) in &settings.env {
             match value {
@@ -106,8 +104,7 @@ impl Proc {
             pidfd: Arc::new(pidfd),
             socket: Arc::new(ours),
             region,
-            memory: Some(memory),
-            phase: Phase::Greeting,
+            phase: Phase::Starting,
             batches: Vec::new(),
             blocked: false,
             closed: false,
@@ -156,15 +153,13 @@ impl Proc {
         }
         let (message, tail) = wire::unpack::<FromWorker>(&buffer[..packet.len])?;
         match (&self.phase, &message) {
-            (Phase::Greeting, FromWorker::Hello { version, identity }) => {
+            (Phase::Starting, FromWorker::Ready { version, identity }) => {
                 if (*version, *identity) != (wire::VERSION, ship::identity()) {
                     return Err(Garbled("the worker is another executable than this program"));
                 }
-                self.welcome(settings)?;
-                self.phase = Phase::Preparing;
+                self.phase = Phase::Working;
             }
-            (Phase::Preparing, FromWorker::Ready) => self.phase = Phase::Working,
-            (Phase::Preparing, FromWorker::StartFailed { .. }) => {}
+            (Phase::Starting, FromWorker::StartFailed { .. }) => {}
             (Phase::Working, FromWorker::Done { seq, .. }) => {
                 let region = &self.region;
                 let batch = self.batches.iter_mut().find(|batch| batch.seq == *seq && !batch.done);
@@ -192,24 +187,6 @@ impl Proc {
             _ => return Err(Garbled("a message out of turn")),
         }
         Ok(Some(message))
-    }
-
-    fn welcome(&mut self, settings: &Settings) -> Result<(), Garbled> {
-        let memory = self.memory.take().ok_or(Garbled("a second greeting"))?;
-        let mut files: Vec<BorrowedFd<'_>> = vec![memory.as_fd()];
-        files.extend(settings.context.iter().map(|(file, ..)| file.as_fd()));
-        let welcome = ToWorker::Welcome {
-            version: wire::VERSION,
-            identity: ship::identity(),
-            stamp: settings.deadline.is_some(),
-            memory: settings.memory,
-            context: settings.context.as_ref().map(|(_, len, entry)| (*len, *entry)),
-            initializer: settings.initializer,
-        };
-        // The socket is empty: nothing was sent before.
-        let sent = socket::send(&self.socket, &wire::packet(&welcome), &[], &files, false);
-        // If it has died, its pidfd tells.
-        sent.or(Ok(()))
     }
 
     /// Puts tasks in a slot and tells the worker. Returns how many, and
@@ -389,6 +366,21 @@ impl Proc {
             (Err(error), None) => Crash::Garbled(format!("its end went unseen: {error}").into()),
         }
     }
+}
+
+/// Leaves in the socket what the worker looks for first.
+fn welcome(socket: &OwnedFd, memory: &OwnedFd, settings: &Settings) -> io::Result<()> {
+    let mut files: Vec<BorrowedFd<'_>> = vec![memory.as_fd()];
+    files.extend(settings.context.iter().map(|(file, ..)| file.as_fd()));
+    let welcome = ToWorker::Welcome {
+        version: wire::VERSION,
+        identity: ship::identity(),
+        stamp: settings.deadline.is_some(),
+        memory: settings.memory,
+        context: settings.context.as_ref().map(|(_, len, entry)| (*len, *entry)),
+        initializer: settings.initializer,
+    };
+    socket::send(socket, &wire::packet(&welcome), &[], &files, false)
 }
 
 impl Unencoded {

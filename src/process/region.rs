@@ -162,6 +162,7 @@ pub(super) fn read_file(file: &OwnedFd, len: u64) -> io::Result<Vec<u8>> {
     let len = usize::try_from(len).map_err(io::Error::other)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(io::Error::other)?;
+    prefer_large_pages(&mut bytes);
     while bytes.len() < len {
         let at = bytes.len() as u64;
         let room = rustix::buffer::spare_capacity(&mut bytes);
@@ -173,4 +174,18 @@ pub(super) fn read_file(file: &OwnedFd, len: u64) -> io::Result<Vec<u8>> {
     }
     bytes.truncate(len);
     Ok(bytes)
+}
+
+/// Faulting in a large buffer page by page takes longer than filling it.
+fn prefer_large_pages(buffer: &mut Vec<u8>) {
+    const LARGE: usize = 2 << 20;
+    let room = buffer.spare_capacity_mut().as_mut_ptr_range();
+    let start = (room.start as usize).next_multiple_of(LARGE);
+    let len = (room.end as usize).saturating_sub(start) / LARGE * LARGE;
+    if len > 0 {
+        let start = std::ptr::with_exposed_provenance_mut(start);
+        // SAFETY: advice on whole pages inside a buffer of ours; it changes
+        // no contents.
+        let _ = unsafe { rustix::mm::madvise(start, len, rustix::mm::Advice::LinuxHugepage) };
+    }
 }

@@ -409,7 +409,7 @@ impl Core {
             }
             match proc.receive(buffer, &self.settings) {
                 Ok(None) => return,
-                Ok(Some(FromWorker::Ready)) => self.feed(Event::Ready(id)),
+                Ok(Some(FromWorker::Ready { .. })) => self.feed(Event::Ready(id)),
                 Ok(Some(FromWorker::Done { seq, elapsed })) => {
                     self.feed(Event::Done { worker: id, seq, elapsed });
                     // What is delivered is read before the slot is used again.
@@ -418,7 +418,7 @@ impl Core {
                 Ok(Some(FromWorker::StartFailed { why })) => {
                     self.start_error = Some(format!("the initializer failed: {why}").into());
                 }
-                Ok(Some(FromWorker::Hello { .. } | FromWorker::Elsewhere { .. })) => {}
+                Ok(Some(FromWorker::Elsewhere { .. })) => {}
                 Err(garbled) => {
                     if proc.is_starting() {
                         self.start_error = Some(garbled.0.into());

@@ -30,34 +30,20 @@ pub(crate) const GROUP: usize = 12;
 /// From the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
-    Hello {
-        version: u32,
-        identity: u64,
-    },
-    /// Handshake and initializer are over.
-    Ready,
+    /// The executable is the right one, and the initializer is over.
+    Ready { version: u32, identity: u64 },
     /// The initializer failed, or the context could not be read.
-    StartFailed {
-        why: String,
-    },
+    StartFailed { why: String },
     /// Every task of the batch is finished.
-    Done {
-        seq: u64,
-        elapsed: u64,
-    },
+    Done { seq: u64, elapsed: u64 },
     /// The result of one task: the tail, or a file that came with it.
-    Elsewhere {
-        seq: u64,
-        index: u32,
-        kind: u8,
-        len: u64,
-    },
+    Elsewhere { seq: u64, index: u32, kind: u8, len: u64 },
 }
 
 /// To the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// The answer to `Hello`. Comes with the shared memory, and with the
+    /// Lies in the socket from the start. Comes with the shared memory, and with the
     /// context if there is one.
     Welcome {
         version: u32,

@@ -45,10 +45,6 @@ pub(super) fn main() -> i32 {
     // SAFETY: signal number and disposition are valid; nothing else runs yet.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     die_with_parent();
-    let hello = FromWorker::Hello { version: wire::VERSION, identity: ship::identity() };
-    if socket::send(&socket, &wire::packet(&hello), &[], &[], true).is_err() {
-        return LOST;
-    }
     let Some((region, options)) = start(&socket) else {
         return LOST;
     };
@@ -148,13 +144,13 @@ fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
     let started: Start =
         ran.unwrap_or_else(|payload| Err(describe_panic(&*payload).replacen('\n', ": ", 1)));
     let message = match started {
-        Ok(()) => FromWorker::Ready,
+        Ok(()) => FromWorker::Ready { version: wire::VERSION, identity: ship::identity() },
         Err(mut why) => {
             why.truncate(why.floor_char_boundary_at(4096));
             FromWorker::StartFailed { why }
         }
     };
-    let failed = message != FromWorker::Ready;
+    let failed = matches!(message, FromWorker::StartFailed { .. });
     socket::send(socket, &wire::packet(&message), &[], &[], true).ok()?;
     (!failed).then_some((region, options))
 }
