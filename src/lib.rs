@@ -18,6 +18,11 @@ pub mod outcome;
 pub mod pipeline;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod process;
+#[cfg(all(target_os = "linux", loom))]
+#[doc(hidden)]
+pub mod process {
+    pub mod progress;
+}
 pub mod queue;
 #[cfg(not(loom))]
 #[doc(hidden)]

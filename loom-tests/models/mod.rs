@@ -11,6 +11,8 @@ mod counter;
 mod gather;
 mod ground;
 mod naive;
+#[cfg(target_os = "linux")]
+mod process;
 #[cfg(not(loom))]
 mod offload;
 mod queue;
