@@ -11,10 +11,10 @@ mod counter;
 mod gather;
 mod ground;
 mod naive;
-#[cfg(target_os = "linux")]
-mod process;
 #[cfg(not(loom))]
 mod offload;
+#[cfg(target_os = "linux")]
+mod process;
 mod queue;
 #[cfg(not(loom))]
 mod scope;
