@@ -364,6 +364,10 @@ impl<T: Borrow<Token>> Future for Cancellation<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Cancelled> {
         let this = &mut *self;
         let node = &this.token.borrow().node;
+        // Wakers are cloned before the lock is taken and dropped after it is
+        // released (the first declared is the last dropped).
+        let waiter = Waiter::Task(context.waker().clone());
+        let displaced;
         let mut nodes = node.tree.nodes.lock();
         let entry = &mut nodes[node.key];
         if let Some(cause) = &entry.cause {
@@ -372,11 +376,10 @@ impl<T: Borrow<Token>> Future for Cancellation<T> {
         }
         match this.ticket {
             Some(ticket) => {
-                let waits = entry.waiting.refresh(ticket, context.waker());
-                debug_assert!(waits, "a live node keeps its waiters (invariant 3)");
+                displaced = entry.waiting.replace(ticket, waiter);
+                debug_assert!(displaced.is_ok(), "a live node keeps its waiters (invariant 3)");
             }
             None => {
-                let waiter = Waiter::Task(context.waker().clone());
                 this.ticket = Some(entry.waiting.push(waiter));
             }
         }

@@ -365,11 +365,14 @@ impl<H: Deref<Target = Semaphore>> Future for Acquire<H> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let semaphore = this.semaphore.as_ref().expect("polled after it was ready");
+        // Wakers are cloned before the lock is taken and dropped after it is
+        // released (the first declared is the last dropped).
+        let waiter = Waiter::Task(context.waker().clone());
+        let displaced;
         let mut state = semaphore.state.lock();
         let result = match this.ticket {
             None => match state.take(this.count) {
                 Err(TryAcquireError::NoPermits) => {
-                    let waiter = Waiter::Task(context.waker().clone());
                     this.ticket = Some(state.waiting.push_wanting(waiter, this.count));
                     return Poll::Pending;
                 }
@@ -378,13 +381,13 @@ impl<H: Deref<Target = Semaphore>> Future for Acquire<H> {
             },
             Some(ticket) if !state.waiting.holds(ticket) => Ok(()),
             Some(ticket) if state.closed => {
-                let left = state.waiting.remove(ticket);
-                debug_assert!(left, "held above, under this lock");
+                displaced = state.waiting.take(ticket);
+                debug_assert!(displaced.is_some(), "held above, under this lock");
                 Err(Closed)
             }
             Some(ticket) => {
-                let waits = state.waiting.refresh(ticket, context.waker());
-                debug_assert!(waits, "held above, under this lock");
+                displaced = state.waiting.replace(ticket, waiter).ok();
+                debug_assert!(displaced.is_some(), "held above, under this lock");
                 return Poll::Pending;
             }
         };

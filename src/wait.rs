@@ -24,8 +24,9 @@
 //!    it: it must use it or hand it to the next.
 //! 3. *First come, first woken.*
 //!
-//! Every operation is O(1). Waking runs foreign code (a `Waker`), so it always
-//! happens after the lock is released: `pop` returns the waiter.
+//! Every operation is O(1). Cloning, waking and dropping a `Waker` run foreign
+//! code, so all three happen outside the lock: `push` and `replace` take a
+//! waiter that was made before, `pop`, `take` and `replace` return one.
 //!
 //! [`push`]: WaitList::push
 //! [`pop`]: WaitList::pop
@@ -33,6 +34,7 @@
 
 use crate::sync::thread::{self, Thread};
 use slab::Slab;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 /// A parked thread or a pending task.
@@ -49,10 +51,19 @@ impl Waiter {
     }
 
     /// Wakes it. Call this without holding a lock.
+    ///
+    /// A waker that panics is its executor's bug: the panic hook has told of
+    /// it, and it goes no further. It must take down neither the caller, who
+    /// may hold an item, nor the waking of others.
     pub(crate) fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
-            Self::Task(waker) => waker.wake(),
+            Self::Task(waker) => {
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                    // The payload's drop is foreign code as well.
+                    std::mem::forget(payload);
+                }
+            }
         }
     }
 }
@@ -161,17 +172,13 @@ impl<P> WaitList<P> {
     }
 
     /// A task that is polled again keeps its place but may have a new waker.
-    /// `false` if the ticket no longer waits.
-    #[must_use]
-    pub(crate) fn refresh(&mut self, ticket: Ticket, waker: &Waker) -> bool {
+    /// The old waiter comes back, to be dropped after the lock is released;
+    /// `Err` with the new one if the ticket no longer waits.
+    pub(crate) fn replace(&mut self, ticket: Ticket, waiter: Waiter) -> Result<Waiter, Waiter> {
         if !self.holds(ticket) {
-            return false;
+            return Err(waiter);
         }
-        match &mut self.entries[ticket.key].waiter {
-            Waiter::Task(old) => old.clone_from(waker),
-            Waiter::Thread(_) => unreachable!("a thread's ticket is not polled"),
-        }
-        true
+        Ok(std::mem::replace(&mut self.entries[ticket.key].waiter, waiter))
     }
 
     fn unlink(&mut self, key: usize) -> Entry<P> {

@@ -11,7 +11,9 @@ use selvedge::queue::{
 };
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 use tokio_test::{assert_pending, assert_ready, task};
 
@@ -226,6 +228,106 @@ fn a_cancelled_send_gives_the_value_back() {
     assert!(next.is_woken(), "the room was lost with the future");
     assert_ready!(next.poll()).unwrap();
     assert_eq!(rx.recv().unwrap(), 2);
+}
+
+/// What a foreign waker may do in the queue's hands.
+struct Foreign {
+    /// Used when the waker is dropped.
+    on_drop: Option<Sender<u8>>,
+    panics: bool,
+}
+
+impl Wake for Foreign {
+    fn wake(self: Arc<Self>) {
+        assert!(!self.panics, "a waker that panics");
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        if let Some(tx) = self.on_drop.take() {
+            let _full = tx.try_send(7);
+            assert!(tx.len() <= 1);
+        }
+    }
+}
+
+fn foreign(on_drop: Option<Sender<u8>>, panics: bool) -> Waker {
+    Waker::from(Arc::new(Foreign { on_drop, panics }))
+}
+
+/// Fails instead of hanging when `body` waits for itself.
+fn within_time(body: impl FnOnce() + Send + 'static) {
+    let (done, ended) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        body();
+        done.send(()).unwrap();
+    });
+    if ended.recv_timeout(Duration::from_secs(30)).is_err() {
+        assert!(thread.is_finished(), "hangs");
+    }
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_waker_that_uses_the_queue_when_dropped_finds_it_unlocked() {
+    within_time(|| {
+        let (tx, rx) = queue::bounded(nz!(1));
+        let mut future = Box::pin(rx.recv_async());
+        // Displaced in a poll: it owns the last sender, so the queue closes.
+        let own = foreign(Some(tx), false);
+        assert!(future.as_mut().poll(&mut Context::from_waker(&own)).is_pending());
+        drop(own);
+        let mut task = task::spawn(future);
+        if task.poll().is_pending() {
+            assert!(task.is_woken(), "what it did went unnoticed");
+        }
+        assert!(rx.is_closed());
+        // Dropped with a cancelled future, at either end.
+        let (tx, rx) = queue::bounded(nz!(1));
+        let mut receiving = Box::pin(rx.recv_async());
+        let own = foreign(Some(tx.clone()), false);
+        assert!(receiving.as_mut().poll(&mut Context::from_waker(&own)).is_pending());
+        drop((own, receiving));
+        assert_eq!(rx.try_recv().unwrap(), 7);
+        tx.send(1).unwrap();
+        let mut sending = Box::pin(tx.send_async(2));
+        let own = foreign(Some(tx.clone()), false);
+        assert!(sending.as_mut().poll(&mut Context::from_waker(&own)).is_pending());
+        drop((own, sending));
+        assert_eq!(rx.try_recv().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_waker_that_panics_takes_nobody_with_it() {
+    let (tx, rx) = queue::bounded::<u8>(nz!(1));
+    let bad = foreign(None, true);
+    let mut futures: Vec<_> = (0..3).map(|_| task::spawn(rx.recv_async())).collect();
+    {
+        let mut first = Box::pin(rx.recv_async());
+        assert!(first.as_mut().poll(&mut Context::from_waker(&bad)).is_pending());
+        futures.iter_mut().for_each(|future| assert_pending!(future.poll()));
+        tx.close();
+        assert!(futures.iter().all(|future| future.is_woken()), "close woke only some");
+    }
+    let (tx, rx) = queue::bounded(nz!(1));
+    tx.send(1).unwrap();
+    let mut sending = Box::pin(tx.send_async(2));
+    assert!(sending.as_mut().poll(&mut Context::from_waker(&bad)).is_pending());
+    assert_eq!(rx.recv().unwrap(), 1, "the item went with the waker");
+}
+
+#[test]
+fn a_panic_inside_leaves_the_queue_usable() {
+    within_time(|| {
+        let (tx, rx) = queue::unbounded();
+        tx.send(()).unwrap();
+        let mut full = vec![(); usize::MAX];
+        let overflow = AssertUnwindSafe(|| rx.recv_many(&mut full, nz!(8)));
+        assert!(catch_unwind(overflow).is_err(), "a vector cannot hold more");
+        assert_eq!(rx.try_recv().ok(), Some(()));
+    });
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! The ends for threads.
 
-use super::core::{Core, Wait, Who};
+use super::core::{Core, Wait};
 use super::error::{
     Closed, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
 use super::handles::{Receiver, Sender};
-use crate::sync::hint::Backoff;
+use crate::sync::hint::Spin;
 use crate::sync::{Parked, thread, time};
-use crate::wait::Ticket;
+use crate::wait::{Ticket, Waiter};
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::num::NonZeroUsize;
@@ -31,7 +31,7 @@ impl<T> Side<T> for ForRoom {
         core.may_send()
     }
     fn register(core: &Core<T>, ticket: &mut Option<Ticket>) -> Wait {
-        core.wait_to_send(ticket, Who::ThisThread)
+        core.wait_to_send(ticket, Waiter::this_thread())
     }
     fn was_woken(core: &Core<T>, ticket: Ticket) -> bool {
         core.sender_was_woken(ticket)
@@ -48,7 +48,7 @@ impl<T> Side<T> for ForItems {
         core.may_recv()
     }
     fn register(core: &Core<T>, ticket: &mut Option<Ticket>) -> Wait {
-        core.wait_to_recv(ticket, Who::ThisThread)
+        core.wait_to_recv(ticket, Waiter::this_thread())
     }
     fn was_woken(core: &Core<T>, ticket: Ticket) -> bool {
         core.receiver_was_woken(ticket)
@@ -64,12 +64,11 @@ impl<T> Side<T> for ForItems {
 /// passed while a wake-up was under way: the item or the room that the wake-up
 /// was for is then taken and not left behind.
 fn wait<T, S: Side<T>>(core: &Core<T>, deadline: Option<Instant>) -> Result<(), Expired> {
-    let backoff = Backoff::new();
-    while !backoff.is_completed() {
+    let mut spin = Spin::new();
+    while spin.again() {
         if S::may_go_on(core) {
             return Ok(());
         }
-        backoff.snooze();
     }
     let mut ticket = None;
     if S::register(core, &mut ticket) == Wait::Retry {

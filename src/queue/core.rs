@@ -52,7 +52,6 @@ use crate::wait::{Ticket, WaitList, Waiter};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::task::Waker;
 
 #[derive(Debug)]
 pub(super) struct Core<T> {
@@ -216,7 +215,7 @@ impl<T> Core<T> {
 
     /// Registers a sender, unless there is room or the queue is closed. A
     /// ticket that is still good is kept.
-    pub(super) fn wait_to_send(&self, ticket: &mut Option<Ticket>, who: Who<'_>) -> Wait {
+    pub(super) fn wait_to_send(&self, ticket: &mut Option<Ticket>, who: Waiter) -> Wait {
         let mut head = self.head.lock();
         // ORDERING: `closed` Relaxed: `close` sets it before it takes this
         // lock to empty the list, so either that sees us or we see it.
@@ -229,7 +228,9 @@ impl<T> Core<T> {
         if !full || self.closed.load(Ordering::Relaxed) {
             return Wait::Retry;
         }
-        enlist(&mut head.senders, ticket, who);
+        let displaced = enlist(&mut head.senders, ticket, who);
+        drop(head);
+        drop(displaced);
         Wait::Sleep
     }
 
@@ -241,18 +242,18 @@ impl<T> Core<T> {
     /// A sender that will not wait any more takes its name off the list.
     /// `true` if a wake-up was under way to it, which it must then use.
     pub(super) fn stop_waiting_to_send(&self, ticket: Ticket) -> bool {
-        !self.head.lock().senders.remove(ticket)
+        let waiter = self.head.lock().senders.take(ticket);
+        waiter.is_none()
     }
 
     /// A sender that was registered gives up for good and hands a wake-up that
     /// was under way to it to the next (invariant 4).
     pub(super) fn abandon_send(&self, ticket: Ticket) {
         let mut head = self.head.lock();
-        if head.senders.remove(ticket) {
-            return;
-        }
-        let next = head.senders.pop();
+        let mine = head.senders.take(ticket);
+        let next = if mine.is_none() { head.senders.pop() } else { None };
         drop(head);
+        drop(mine);
         if let Some(next) = next {
             next.wake();
         }
@@ -336,7 +337,7 @@ impl<T> Core<T> {
 
     /// Registers a receiver, unless there is an item or the queue is closed. A
     /// ticket that is still good is kept.
-    pub(super) fn wait_to_recv(&self, ticket: &mut Option<Ticket>, who: Who<'_>) -> Wait {
+    pub(super) fn wait_to_recv(&self, ticket: &mut Option<Ticket>, who: Waiter) -> Wait {
         let mut tail = self.tail.lock();
         // ORDERING: Relaxed: this thread has just found the queue empty under
         // the head's lock and cannot read an older value; `sent` is exact under
@@ -345,7 +346,9 @@ impl<T> Core<T> {
         if !empty || tail.closed.is_some() {
             return Wait::Retry;
         }
-        enlist(&mut tail.receivers, ticket, who);
+        let displaced = enlist(&mut tail.receivers, ticket, who);
+        drop(tail);
+        drop(displaced);
         Wait::Sleep
     }
 
@@ -357,18 +360,18 @@ impl<T> Core<T> {
     /// A receiver that will not wait any more takes its name off the list.
     /// `true` if a wake-up was under way to it, which it must then use.
     pub(super) fn stop_waiting_to_recv(&self, ticket: Ticket) -> bool {
-        !self.tail.lock().receivers.remove(ticket)
+        let waiter = self.tail.lock().receivers.take(ticket);
+        waiter.is_none()
     }
 
     /// A receiver that was registered gives up for good and hands a wake-up
     /// that was under way to it to the next (invariant 3).
     pub(super) fn abandon_recv(&self, ticket: Ticket) {
         let mut tail = self.tail.lock();
-        if tail.receivers.remove(ticket) {
-            return;
-        }
-        let next = tail.receivers.pop();
+        let mine = tail.receivers.take(ticket);
+        let next = if mine.is_none() { tail.receivers.pop() } else { None };
         drop(tail);
+        drop(mine);
         if let Some(next) = next {
             next.wake();
         }
@@ -456,24 +459,16 @@ impl<T> Drop for Core<T> {
     }
 }
 
-/// Who wants to wait.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Who<'a> {
-    ThisThread,
-    Task(&'a Waker),
-}
-
-/// Puts `who` on the list, in its old place if its ticket is still good.
-fn enlist(list: &mut WaitList, ticket: &mut Option<Ticket>, who: Who<'_>) {
-    let kept = match (*ticket, who) {
-        (Some(ticket), Who::Task(waker)) => list.refresh(ticket, waker),
-        (Some(ticket), Who::ThisThread) => list.holds(ticket),
-        (None, _) => false,
-    };
-    if !kept {
-        *ticket = Some(list.push(match who {
-            Who::ThisThread => Waiter::this_thread(),
-            Who::Task(waker) => Waiter::Task(waker.clone()),
-        }));
+/// Puts `who` on the list, in its old place if its ticket is still good; the
+/// waiter that was there comes back, to be dropped without the lock.
+#[must_use]
+fn enlist(list: &mut WaitList, ticket: &mut Option<Ticket>, mut who: Waiter) -> Option<Waiter> {
+    if let Some(ticket) = *ticket {
+        match list.replace(ticket, who) {
+            Ok(displaced) => return Some(displaced),
+            Err(back) => who = back,
+        }
     }
+    *ticket = Some(list.push(who));
+    None
 }

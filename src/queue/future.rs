@@ -1,9 +1,9 @@
 //! The ends for tasks.
 
-use super::core::{Core, Wait, Who};
+use super::core::{Core, Wait};
 use super::error::{Closed, SendError, TryRecvError, TrySendError};
 use super::handles::{Receiver, Sender};
-use crate::wait::Ticket;
+use crate::wait::{Ticket, Waiter};
 use futures_core::Stream;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -111,7 +111,7 @@ impl<T> Future for SendFuture<'_, T> {
                 Err(TrySendError::Closed(value)) => Err(SendError(value)),
                 Err(TrySendError::Full(back)) => {
                     value = back;
-                    if core.wait_to_send(&mut self.ticket, Who::Task(context.waker()))
+                    if core.wait_to_send(&mut self.ticket, Waiter::Task(context.waker().clone()))
                         == Wait::Sleep
                     {
                         self.value = Some(value);
@@ -149,7 +149,7 @@ fn poll_recv<T, R>(
             Ok(received) => Ok(received),
             Err(TryRecvError::Closed(closed)) => Err(closed),
             Err(TryRecvError::Empty) => {
-                if core.wait_to_recv(ticket, Who::Task(context.waker())) == Wait::Sleep {
+                if core.wait_to_recv(ticket, Waiter::Task(context.waker().clone())) == Wait::Sleep {
                     return Poll::Pending;
                 }
                 continue;

@@ -249,7 +249,7 @@ pub mod future {
 
 /// Spinning.
 pub mod hint {
-    pub use super::super::no_spin::Backoff;
+    pub use super::super::no_spin::{Backoff, Spin};
 }
 
 /// `loom::thread_local!`.

@@ -30,7 +30,7 @@
 //!   [`thread::park_until`] under shuttle may
 //!   expire at any scheduling point; under loom a deadline that lies ahead
 //!   never expires.
-//! * [`hint::Backoff`] gives up at once under both: to spin is to poll again,
+//! * [`hint::Backoff`] and [`hint::Spin`] give up at once under both: to spin is to poll again,
 //!   and what follows the spinning polls again too.
 //!
 //! Public so that the models outside the crate can spawn actors on the same
@@ -98,6 +98,21 @@ mod no_spin {
     /// Never spins: complete from the start.
     #[derive(Debug, Default)]
     pub struct Backoff;
+
+    /// Never polls twice.
+    #[derive(Debug, Default)]
+    pub struct Spin;
+
+    impl Spin {
+        /// From the start.
+        pub fn new() -> Self {
+            Self
+        }
+        /// Time to park.
+        pub fn again(&mut self) -> bool {
+            false
+        }
+    }
 
     impl Backoff {
         /// A backoff that has nothing left.

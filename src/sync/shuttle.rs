@@ -184,7 +184,7 @@ pub mod future {
 
 /// Spinning.
 pub mod hint {
-    pub use super::super::no_spin::Backoff;
+    pub use super::super::no_spin::{Backoff, Spin};
 }
 
 /// `shuttle::thread_local!`.

@@ -74,6 +74,7 @@ pub use error::{MapError, MapErrorKind, OnError};
 pub use pool::Pool;
 pub use results::Results;
 
+use self::crew::discard;
 use crate::outcome::Outcome;
 use crate::sync::Mutex;
 use indexed::Indexed;
@@ -298,7 +299,11 @@ impl<'a> Threads<'a> {
                         Ok(Err(error)) => {
                             return Err(MapError { index, kind: MapErrorKind::Error(error) });
                         }
-                        Err(payload) => return Err(MapError::panicked(index, &payload)),
+                        Err(payload) => {
+                            let error = MapError::panicked(index, &payload);
+                            discard(payload);
+                            return Err(error);
+                        }
                     }
                 }
                 Ok(all)

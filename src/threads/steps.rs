@@ -46,7 +46,11 @@ impl<T, R: Send, E: Send, F: Fn(T) -> Result<R, E> + Sync> Step<T> for FirstSeen
         let error = match catch_unwind(AssertUnwindSafe(|| (self.f)(item))) {
             Ok(Ok(value)) => return Flow::Go(value),
             Ok(Err(error)) => MapError { index, kind: MapErrorKind::Error(error) },
-            Err(payload) => MapError::panicked(index, &payload),
+            Err(payload) => {
+                let error = MapError::panicked(index, &payload);
+                discard(payload);
+                error
+            }
         };
         let mut first = self.first.lock();
         let late = if first.is_some() { Some(error) } else { first.replace(error) };
