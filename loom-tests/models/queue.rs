@@ -44,22 +44,26 @@ fn two_producers_one_consumer() {
     });
 }
 
-/// One producer, two consumers: each gets one item, either either.
+/// One producer, two consumers, of which one waits and one tries: each item
+/// goes to one of them, the earlier to the earlier.
 #[test]
 fn one_producer_two_consumers() {
-    let model = Model::new("queue::one_producer_two_consumers").pct(5_000, 3);
-    model.reaches([[1, 2], [2, 1]], || {
+    let expected = [(1, None), (1, Some(2)), (2, Some(1))];
+    Model::new("queue::one_producer_two_consumers").pct(5_000, 3).reaches(expected, || {
         let (tx, rx) = queue::unbounded();
-        let consumers = [0, 1].map(|_| {
+        let waits = spawn({
             let rx = rx.clone();
-            spawn(move || rx.recv().unwrap())
+            move || rx.recv().unwrap()
         });
+        // The handle lives on: the last one would close the queue.
+        let tries = spawn(move || (rx.try_recv().ok(), rx));
         let producer = spawn(move || {
             tx.send(1).unwrap();
             tx.send(2).unwrap();
+            tx
         });
-        producer.join().unwrap();
-        consumers.map(|consumer| consumer.join().unwrap())
+        let _tx = producer.join().unwrap();
+        (waits.join().unwrap(), tries.join().unwrap().0)
     });
 }
 
