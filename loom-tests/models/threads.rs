@@ -203,7 +203,7 @@ fn indexed_the_lowest_panic_wins() {
 }
 
 /// When the call has returned no helper is at the job any more: what the
-/// closure read may be written at once. loom checks the ordering, the flag the
+/// closure read may be written at once. loom checks the ordering, the count the
 /// schedule. The results are dropped early, or forgotten.
 #[test]
 fn an_early_stop_joins_every_helper() {
@@ -228,13 +228,21 @@ fn an_early_stop_joins_two_helpers() {
 fn early_stop(helpers: usize, forget: bool) {
     on_a_pool(helpers, move |pool| {
         let shared = Seen::new(7);
-        let returned = AtomicBool::new(false);
+        // Owned, so that a helper which outlives the call is counted as such
+        // before it touches what is no longer there.
+        let at_work = std::sync::Arc::new(AtomicUsize::new(0));
+        let step = Arc::new(Mutex::new(()));
         let workers = std::num::NonZeroUsize::new(helpers + 1).unwrap();
+        let counted = std::sync::Arc::clone(&at_work);
         pair(pool).max_workers(workers).window(selvedge::nz!(2)).stream(
             0_u8..,
             |n| {
-                assert!(!returned.load(Ordering::Relaxed));
-                n + shared.get()
+                counted.fetch_add(1, Ordering::Relaxed);
+                // A point at which the checkers may switch.
+                drop(step.lock());
+                let result = n + shared.get();
+                counted.fetch_sub(1, Ordering::Relaxed);
+                result
             },
             |mut results| {
                 assert_eq!(results.next(), Some(7));
@@ -243,7 +251,7 @@ fn early_stop(helpers: usize, forget: bool) {
                 }
             },
         );
-        returned.store(true, Ordering::Relaxed);
+        assert_eq!(at_work.load(Ordering::Relaxed), 0, "a helper outlived the call");
         shared.set(0);
     });
 }

@@ -16,11 +16,12 @@
 //! # Invariants
 //!
 //! 1. The job's pointer is used only by a helper that is inside.
-//! 2. Once closed, nobody goes in, and a closed call never opens.
+//! 2. Once closed, nobody goes in, and a closed call never opens: the pointer
+//!    is in the call while it is open and nowhere else.
 //! 3. The caller leaves [`Pool::crew`] only after the call was closed and
 //!    `inside` was zero, whether it returns or unwinds.
 //!
-//! `open` and `inside` are under one mutex, so each change is atomic with its
+//! The pointer and `inside` are under one mutex, so each change is atomic with its
 //! check, and the unlock of the last helper's leaving happens before the
 //! caller's return: all that helpers wrote is visible to it.
 #![allow(unsafe_code, reason = "lends a job on the caller's stack to helper threads")]
@@ -37,6 +38,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 pub(super) type Payload = Box<dyn Any + Send>;
 
 /// A borrowed `Fn(&Crew) + Sync` without its type and lifetime.
+#[derive(Clone, Copy)]
 struct Errand {
     job: *const (),
     run: unsafe fn(*const (), &Crew),
@@ -63,7 +65,8 @@ impl Errand {
 }
 
 struct State {
-    open: bool,
+    /// There while the call is open.
+    errand: Option<Errand>,
     /// Helpers that are inside.
     inside: usize,
     /// Helpers that went in, ever.
@@ -76,7 +79,6 @@ struct State {
 
 /// A caller's call for helpers; see the module.
 pub(super) struct Call {
-    errand: Errand,
     workers: Workers,
     /// No more helpers than this, whatever the number of workers.
     most: usize,
@@ -87,19 +89,18 @@ pub(super) struct Call {
 impl Call {
     /// A helper comes: works if the call is open. Never unwinds.
     pub(super) fn answer(this: &Arc<Self>, quarters: &Arc<Quarters>) {
-        {
-            let mut state = this.state.lock();
-            if !state.open {
-                return;
-            }
-            state.inside += 1;
-            state.entered += 1;
-        }
+        let mut state = this.state.lock();
+        let Some(errand) = state.errand else {
+            return;
+        };
+        state.inside += 1;
+        state.entered += 1;
+        drop(state);
         let crew = Crew { call: Arc::clone(this), quarters: Arc::clone(quarters) };
         let worked = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: this helper is inside, and the job outlives that
             // (invariant 3).
-            unsafe { (this.errand.run)(this.errand.job, &crew) }
+            unsafe { (errand.run)(errand.job, &crew) }
         }));
         let mut state = this.state.lock();
         let surplus = match worked {
@@ -110,7 +111,7 @@ impl Call {
             other => other.err(),
         };
         state.inside -= 1;
-        let last = !state.open && state.inside == 0;
+        let last = state.errand.is_none() && state.inside == 0;
         drop(state);
         if last {
             this.left.notify_one();
@@ -148,7 +149,7 @@ impl Crew {
         {
             let mut state = self.call.state.lock();
             let most = self.call.most.min(self.call.workers.count() - 1);
-            if !state.open || state.asked >= most {
+            if state.errand.is_none() || state.asked >= most {
                 return;
             }
             state.asked += 1;
@@ -164,7 +165,7 @@ impl Drop for Dismiss<'_> {
     fn drop(&mut self) {
         let call = &self.0.call;
         let mut state = call.state.lock();
-        state.open = false;
+        state.errand = None;
         if state.asked > state.entered {
             drop(state);
             self.0.quarters.withdraw(call);
@@ -198,14 +199,9 @@ impl Pool {
         work: &(impl Fn(&Crew) + Sync),
         body: impl FnOnce(&Crew) -> O,
     ) -> O {
-        let state = State { open: true, inside: 0, entered: 0, asked: 0, escaped: None };
-        let call = Arc::new(Call {
-            errand: Errand::new(work),
-            workers,
-            most,
-            state: Mutex::new(state),
-            left: Condvar::new(),
-        });
+        let errand = Some(Errand::new(work));
+        let state = State { errand, inside: 0, entered: 0, asked: 0, escaped: None };
+        let call = Arc::new(Call { workers, most, state: Mutex::new(state), left: Condvar::new() });
         let crew = Crew { call, quarters: Arc::clone(self.quarters()) };
         let result = {
             let _dismiss = Dismiss(&crew);
