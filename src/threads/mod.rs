@@ -37,7 +37,11 @@
 //!
 //! Unless [`chunk`](Threads::chunk) says otherwise, a worker takes as many
 //! items at a time as lately took about 40 us: items of 20 ms go one at a
-//! time, items of 5 ns in chunks of up to 4,096.
+//! time, items of 100 ns some hundreds at a time. Items quicker than about
+//! 10 ns cost more to hand to another core than to do: while that lasts the
+//! caller does them alone, up to 4,096 at a time. A chunk that was taken is not
+//! divided any more: where quick items turn slow at once, one worker may be
+//! busy with a chunk of slow ones. `chunk(nz!(1))` avoids it.
 //!
 //! # Progress
 //!
@@ -424,7 +428,9 @@ impl<'a> Threads<'a> {
         S: Step<I::Item>,
     {
         let limits = self.limits(ahead);
-        let job = Job::new(step, limits.workers, Pace::new(self.chunk, LARGEST_CHUNK));
+        let pace = Pace::new(self.chunk, LARGEST_CHUNK);
+        let widest = self.window.map_or(usize::MAX, NonZeroUsize::get);
+        let job = Job::new(step, limits.workers, pace, widest);
         self.pool().crew(limits.workers, usize::MAX, &|crew: &_| job.help(crew), |crew| {
             let mut driver = Driver::new(&job, crew, limits, source);
             body(Results::new(&mut driver))

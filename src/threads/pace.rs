@@ -52,6 +52,28 @@ impl Pace {
         self.size.min((left / workers.saturating_mul(2)).max(1))
     }
 
+    /// How many items to pull into a window of `depth` items that has `room`
+    /// left; 0 if it is better to wait until there is more. Batches as small
+    /// as the room that one small chunk left would stay small for ever.
+    #[inline]
+    pub(super) fn batch(self, room: usize, depth: usize) -> usize {
+        let worthwhile = self.size.min((depth / 4).max(1));
+        if room < worthwhile { 0 } else { self.size.min(room) }
+    }
+
+    /// Whether items are so quick that handing them to another core costs more
+    /// than doing them: about 10 ns each.
+    #[inline]
+    pub(super) fn is_at_its_most(self) -> bool {
+        !self.fixed && self.size == self.most
+    }
+
+    /// Whether a batch that began at `started` has taken far too long.
+    #[inline]
+    pub(super) fn is_overdue(started: Option<Instant>) -> bool {
+        started.is_some_and(|started| started.elapsed() > GOAL * 2)
+    }
+
     /// The time, if this pace wants to know how long a batch takes.
     #[inline]
     pub(super) fn start(self) -> Option<Instant> {
@@ -122,6 +144,27 @@ mod tests {
         assert_eq!(pace.size(), 1);
     }
 
+    /// Full windows are refilled by worthwhile batches, not item by item.
+    #[test]
+    fn a_small_room_is_left_to_grow() {
+        let mut quick = Pace::adaptive(4096);
+        for _ in 0..20 {
+            quick.record(quick.size(), Duration::ZERO);
+        }
+        assert_eq!(quick.batch(1, 65_536), 0);
+        assert_eq!(quick.batch(4095, 65_536), 0);
+        assert_eq!(quick.batch(4096, 65_536), 4096);
+        assert_eq!(quick.batch(65_536, 65_536), 4096);
+        assert_eq!(quick.batch(24, 100), 0);
+        assert_eq!(quick.batch(25, 100), 25);
+        for window in 1..8 {
+            assert_eq!(quick.batch(1, window), 1, "{window}");
+            assert_eq!(quick.batch(0, window), 0, "{window}");
+        }
+        let slow = Pace::adaptive(4096);
+        assert_eq!(slow.batch(1, 65_536), 1);
+    }
+
     #[test]
     fn a_short_batch_does_not_raise_the_size() {
         let mut pace = Pace::adaptive(4096);
@@ -145,6 +188,14 @@ mod tests {
             failure_persistence: crate::test_seeds("threads_pace"),
             ..ProptestConfig::default()
         })]
+        /// An empty window is never left empty, and no batch exceeds the room.
+        #[test]
+        fn batches_fit_and_an_empty_window_is_filled(size in 1..10_000_usize, depth in 1..100_000_usize, room in 0..100_000_usize) {
+            let pace = Pace { size, most: size, fixed: false };
+            prop_assert!(pace.batch(room.min(depth), depth) <= room.min(depth));
+            prop_assert!(pace.batch(depth, depth) > 0);
+        }
+
         /// Whatever is measured, the size stays between one and the cap.
         #[test]
         fn stays_in_bounds(most in 0..10_000_usize, steps in prop::collection::vec((0..20_000_usize, any::<u64>()), 0..50)) {

@@ -16,6 +16,9 @@ pub(super) type Hook<'h> = &'h (dyn Fn(usize, Option<usize>) + Sync);
 /// The window when none is given, in items.
 pub(super) const WIDEST: usize = 65_536;
 
+/// A caller alone looks at the clock once in so many items.
+const CLOCKED: usize = 64;
+
 /// The results of a [`stream`](super::Threads::stream), lazily and in input
 /// order.
 ///
@@ -176,15 +179,16 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         }
     }
 
-    /// Pulls one batch, if the window has room beside the `in_hand` results
+    /// Pulls one batch, if the window has room for it beside the `in_hand` results
     /// that are about to be handed out. `false` if nothing was to be pulled.
     fn pull(&mut self, pace: usize, in_hand: usize) -> bool {
         let outstanding = self.pulled - self.done + in_hand;
-        let room = self.limits.depth(pace).saturating_sub(outstanding);
-        let Some(source) = self.source.as_mut().filter(|_| room > 0) else {
+        let depth = self.limits.depth(pace);
+        let room = depth.saturating_sub(outstanding);
+        let wanted = self.pull.batch(room, depth);
+        let Some(source) = self.source.as_mut().filter(|_| wanted > 0) else {
             return false;
         };
-        let wanted = self.pull.size().min(room);
         let started = self.pull.start();
         let mut batch = Vec::with_capacity(wanted.min(LARGEST_CHUNK));
         let pulled = catch_unwind(AssertUnwindSafe(|| {
@@ -213,14 +217,14 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         true
     }
 
-    /// The next results when all there is is this thread: pulls and does as
-    /// many items as make a chunk.
-    fn alone(&mut self) -> Refill<S::Out> {
+    /// The next results without helpers, past the queue, which is empty: pulls
+    /// and does as many items as make a chunk.
+    fn alone(&mut self, pace: Pace) -> Refill<S::Out> {
         let Some(source) = self.source.as_mut() else {
             return self.finish();
         };
-        let wanted = self.pull.size().min(self.limits.depth(self.pull.size()));
-        let started = self.pull.start();
+        let wanted = pace.size().min(self.limits.depth(pace.size()));
+        let started = pace.start();
         let mut results = Vec::with_capacity(wanted.min(LARGEST_CHUNK));
         let mut end = None;
         let mut at_work = false;
@@ -241,10 +245,18 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
                     }
                 }
                 at_work = false;
+                if results.len() % CLOCKED == 0 && Pace::is_overdue(started) {
+                    return false;
+                }
             }
             false
         }));
-        self.pull.end(results.len(), started);
+        if self.alone {
+            self.pull.end(results.len(), started);
+        } else {
+            self.pulled += results.len();
+            self.job.pass_by(results.len(), started);
+        }
         match worked {
             Ok(dry) if !dry => {}
             Ok(_) => self.source = None,
@@ -294,7 +306,7 @@ impl<I: Iterator, S: Step<I::Item>> Drive<S::Out> for Driver<'_, I, S> {
             return self.finish();
         }
         if self.alone {
-            return self.alone();
+            return self.alone(self.pull);
         }
         loop {
             let view = self.job.look();
@@ -302,13 +314,15 @@ impl<I: Iterator, S: Step<I::Item>> Drive<S::Out> for Driver<'_, I, S> {
                 self.stop();
                 return Refill::Done;
             }
+            // Not worth another core: what is under way is the last of it.
+            let quick = !view.shut && view.pace.is_at_its_most();
             if let Some(chunk) = view.chunk {
                 let count = chunk.results.len();
                 self.end = chunk.end;
                 self.hand_out(count);
-                if !view.shut && view.ready < view.pace.saturating_mul(self.limits.workers.count())
-                {
-                    self.pull(view.pace, count);
+                let few = view.pace.size().saturating_mul(self.limits.workers.count());
+                if !view.shut && !quick && view.ready < few {
+                    self.pull(view.pace.size(), count);
                 }
                 if count > 0 {
                     return Refill::More(chunk.results);
@@ -318,7 +332,10 @@ impl<I: Iterator, S: Step<I::Item>> Drive<S::Out> for Driver<'_, I, S> {
                 }
                 continue;
             }
-            if !view.shut && self.pull(view.pace, 0) {
+            if quick && self.pulled == self.done {
+                return self.alone(view.pace);
+            }
+            if !view.shut && !quick && self.pull(view.pace.size(), 0) {
                 continue;
             }
             if !self.job.help_once() && !self.job.wait_for_head() {

@@ -27,6 +27,7 @@ use crate::sync::hint::Backoff;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 use std::vec;
 
 /// The most items that one adaptive chunk holds.
@@ -98,6 +99,8 @@ struct State<T, R> {
     /// The caller waits on `head`.
     caller_waits: bool,
     pace: Pace,
+    /// The window, if one was given.
+    widest: usize,
 }
 
 /// See the module.
@@ -120,7 +123,7 @@ pub(super) struct View<R> {
     /// Items nobody has taken.
     pub(super) ready: usize,
     /// How many of them a worker would like to take.
-    pub(super) pace: usize,
+    pub(super) pace: Pace,
     /// No more input is wanted.
     pub(super) shut: bool,
     /// No more output is wanted either.
@@ -128,7 +131,7 @@ pub(super) struct View<R> {
 }
 
 impl<T, S: Step<T>> Job<T, S> {
-    pub(super) fn new(step: S, workers: Workers, pace: Pace) -> Self {
+    pub(super) fn new(step: S, workers: Workers, pace: Pace, widest: usize) -> Self {
         Self {
             step,
             state: Mutex::new(State {
@@ -143,6 +146,7 @@ impl<T, S: Step<T>> Job<T, S> {
                 asleep: 0,
                 caller_waits: false,
                 pace,
+                widest,
             }),
             work: Condvar::new(),
             head: Condvar::new(),
@@ -291,6 +295,14 @@ impl<T, S: Step<T>> Job<T, S> {
         drop(items);
     }
 
+    /// The caller did `count` items, begun at `started`, past the queue, which
+    /// was empty.
+    pub(super) fn pass_by(&self, count: usize, started: Option<Instant>) {
+        let mut state = self.state.lock();
+        state.taken += count;
+        state.pace.end(count, started);
+    }
+
     /// Takes the front chunk if it is finished, and looks around.
     pub(super) fn look(&self) -> View<S::Out> {
         let mut state = self.state.lock();
@@ -302,7 +314,7 @@ impl<T, S: Step<T>> Job<T, S> {
         View {
             chunk,
             ready: state.waiting,
-            pace: state.pace.size(),
+            pace: state.pace,
             shut: state.shut,
             aborted: state.aborted,
         }
@@ -344,7 +356,9 @@ impl<T, R> State<T, R> {
         if self.shut {
             return None;
         }
-        let share = self.pace.share(self.waiting, workers);
+        // Only at the end is what waits all there is to divide.
+        let left = if self.dry { self.waiting } else { self.widest };
+        let share = self.pace.share(left, workers);
         let batch = self.ready.front_mut()?;
         let items = if batch.len() <= share {
             self.ready.pop_front()?

@@ -151,3 +151,34 @@ fn the_stream_is_fused() {
         },
     );
 }
+
+/// Quick items are done by the caller alone, slow ones are shared out: the
+/// order, an error's index and a panic's index survive every change of mind.
+#[test]
+fn quick_and_slow_stretches_take_turns() {
+    let slow = |n: u64| (n / 50_000) % 2 == 1 && n % 50_000 < 200;
+    let f = |n: u64| {
+        if slow(n) {
+            (0..20_000).for_each(|_| std::hint::spin_loop());
+        }
+        n * 2
+    };
+    let threads = Threads::new().max_workers(nz!(3));
+    let mut expected = 0;
+    threads.stream(0..250_000, f, |results| {
+        for result in results {
+            assert_eq!(result, expected * 2);
+            expected += 1;
+        }
+    });
+    assert_eq!(expected, 250_000);
+    let fail = |n: u64| if n == 201_234 { Err(f(n)) } else { Ok(f(n)) };
+    let error = threads.try_map(0.., fail).unwrap_err();
+    assert_eq!((error.index, error.into_error()), (201_234, Some(402_468)));
+    let boom = |n: u64| if n == 201_234 { panic_any("boom") } else { f(n) };
+    threads.stream(0.., boom, |mut results| {
+        assert_eq!(results.by_ref().take(201_234).last(), Some(402_466));
+        let caught = catch_unwind(AssertUnwindSafe(|| results.next()));
+        assert_eq!(message(&*caught.unwrap_err()), "boom");
+    });
+}
