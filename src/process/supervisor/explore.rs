@@ -549,5 +549,5 @@ fn every_order_of_retries() {
 fn every_order_of_breakdowns() {
     let budget = Budget { submits: 2, deaths: 3, blocks: 1, ..CALM };
     let config = Config { intensity: Some((1, 10)), idle_deaths: 2, deadline: None, ..config() };
-    assert!(explore("breakdowns", config, budget, 7) > 1_000);
+    assert!(explore("breakdowns", config, budget, 8) > 1_000);
 }
