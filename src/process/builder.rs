@@ -143,8 +143,9 @@ impl<C: Portable + Send + Sync> Builder<C> {
         self
     }
 
-    /// Largest result, in bytes, that is taken from a worker. A task that has
-    /// a larger one is blamed as a crash. Default: 1 GiB.
+    /// Largest result, in bytes, that a task may have. A larger one is the
+    /// task's error, [`Fault::Encode`](super::Fault::Encode), and costs
+    /// nothing else. Default: 1 GiB.
     pub fn largest_result(mut self, bytes: u64) -> Self {
         self.largest = bytes;
         self

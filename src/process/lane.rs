@@ -38,6 +38,8 @@ pub(crate) struct Lane<'w> {
 pub(crate) struct Options {
     /// Note when it starts.
     pub(crate) stamp: bool,
+    /// Longest result, in bytes: a longer one is the task's error.
+    pub(crate) largest: usize,
     /// Forget earlier failures of allocation, to know this one's.
     pub(crate) watch_memory: bool,
 }
@@ -180,7 +182,7 @@ impl<'w> Lane<'w> {
 
     #[inline]
     fn put_value<R: Portable>(&mut self, value: &R) {
-        let room = self.room();
+        let room = self.room().min(self.options.largest);
         let start = self.result_at + HEAD;
         let encoded = self
             .results
@@ -189,12 +191,14 @@ impl<'w> Lane<'w> {
         match encoded {
             Ok(len) => self.commit(Kind::Value, len),
             Err(Unencoded::NoRoom) => match codec::as_bytes(value) {
+                Some(bytes) if bytes.len() > self.options.largest => self.put_too_large(),
                 Some(bytes) => self.put_elsewhere(Kind::Value, bytes),
                 None => {
                     let mut bytes = Vec::new();
-                    match codec::encode_to_vec(value, &mut bytes, usize::MAX) {
+                    match codec::encode_to_vec(value, &mut bytes, self.options.largest) {
                         Ok(()) => self.put_elsewhere(Kind::Value, &bytes),
-                        Err(error) => self.put(Kind::Unencoded, format!("{error:?}").as_bytes()),
+                        Err(Unencoded::NoRoom) => self.put_too_large(),
+                        Err(Unencoded::Refused(why)) => self.put(Kind::Unencoded, why.as_bytes()),
                     }
                 }
             },
@@ -202,7 +206,18 @@ impl<'w> Lane<'w> {
         }
     }
 
-    fn put(&mut self, kind: Kind, bytes: &[u8]) {
+    #[cold]
+    fn put_too_large(&mut self) {
+        let why = format!(
+            "it takes more than the {} bytes that the pool allows (`largest_result`)",
+            self.options.largest
+        );
+        self.put(Kind::Unencoded, why.as_bytes());
+    }
+
+    /// A text; a very long one is cut.
+    fn put(&mut self, kind: Kind, text: &[u8]) {
+        let bytes = &text[..text.len().min(INLINE)];
         let start = self.result_at + HEAD;
         if bytes.len() > self.room() {
             return self.put_elsewhere(kind, bytes);

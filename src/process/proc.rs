@@ -5,7 +5,7 @@ use super::group::Ended;
 use super::region::{AREA, Region, SLOTS};
 use super::shell::{Held, Load};
 use super::supervisor::{Event, Run, TaskId, WorkerId};
-use super::wire::{self, FromWorker, GROUP, Garbled, HEAD, Kind, ToWorker};
+use super::wire::{self, FromWorker, GROUP, Garbled, HEAD, INLINE, Kind, ToWorker};
 use super::{hook, region, ship, socket};
 use crate::outcome::Crash;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -171,7 +171,8 @@ impl Proc {
             }
             (Phase::Working, FromWorker::Elsewhere { seq, index, kind, len }) => {
                 let kind = Kind::from_u8(*kind).ok_or(Garbled("a result of no kind"))?;
-                if *len > settings.largest {
+                // What is no value is a text, cut to what fits a packet.
+                if *len > settings.largest.max(INLINE as u64) {
                     return Err(Garbled("a result that is larger than the pool allows"));
                 }
                 let bytes = match packet.files.first() {
@@ -376,6 +377,7 @@ fn welcome(socket: &OwnedFd, memory: &OwnedFd, settings: &Settings) -> io::Resul
         version: wire::VERSION,
         identity: ship::identity(),
         stamp: settings.deadline.is_some(),
+        largest: settings.largest,
         memory: settings.memory,
         context: settings.context.as_ref().map(|(_, len, entry)| (*len, *entry)),
         initializer: settings.initializer,

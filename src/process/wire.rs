@@ -50,6 +50,8 @@ pub(crate) enum ToWorker {
         identity: u64,
         /// Whether to note when each task starts.
         stamp: bool,
+        /// Longest result, in bytes.
+        largest: u64,
         memory: Option<u64>,
         /// Length of the context, and the entry that decodes it.
         context: Option<(u64, u64)>,

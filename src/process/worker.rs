@@ -115,7 +115,8 @@ fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
     let mut buffer = socket::buffer();
     let packet = socket::receive(socket, &mut buffer, true).ok().filter(|packet| packet.len > 0)?;
     let (welcome, _) = wire::unpack::<ToWorker>(&buffer[..packet.len]).ok()?;
-    let ToWorker::Welcome { version, identity, stamp, memory, context, initializer } = welcome
+    let ToWorker::Welcome { version, identity, stamp, largest, memory, context, initializer } =
+        welcome
     else {
         return None;
     };
@@ -129,7 +130,11 @@ fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
     if let Some(bytes) = memory {
         limit_memory(bytes, region.header(0));
     }
-    let options = Options { stamp, watch_memory: memory.is_some() };
+    let options = Options {
+        stamp,
+        largest: largest.try_into().unwrap_or(usize::MAX),
+        watch_memory: memory.is_some(),
+    };
     let file = files.next();
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut lane = Lane::new(region.header(0), socket, 0, (&[], &mut []), file, options);
