@@ -19,21 +19,24 @@
 //! is one that does not compile: neither says anything about the check.
 
 mod cargo;
+mod lane;
 mod scratch;
 mod table;
 mod verdict;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use cargo::{Cargo, Ran};
+use anyhow::{Context as _, Result, ensure};
+use cargo::Cargo;
 use clap::Parser;
+use lane::Lane;
 use scratch::Scratch;
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use table::{Bug, Engine, Suite};
-use verdict::{Ended, Verdict};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
+use std::thread::{self, ScopedJoinHandle};
+use table::{Bug, Engine};
 
 /// Puts known bugs into a copy of the source, one at a time, and shows that
 /// the check named for each turns red.
@@ -77,38 +80,49 @@ pub fn run(root: &Path, options: &Options, out: &mut dyn Write) -> Result<bool> 
         return Ok(true);
     }
 
-    let scratch = Scratch::copy_of(root).context("the source cannot be copied")?;
-    let stale: Vec<String> = bugs
-        .iter()
-        .filter_map(|bug| {
-            let why = scratch.fits(&bug.patch).err()?;
-            Some(format!("stale patch {}: {why:#}", bug.id()))
-        })
-        .collect();
-    ensure!(stale.is_empty(), "{}", stale.join("\n"));
-
     let target = options.target_dir.clone().unwrap_or_else(|| crate::target_dir(root));
     let _alone = only_run(&target)?;
-    let cargo = Cargo { source: scratch.path(), target: &target };
-    let mut caught = 0;
-    for suite in bugs.chunk_by(|one, next| one.suite() == next.suite()) {
-        require_green(&cargo, suite, options)?;
-        for bug in suite {
-            let start = Instant::now();
-            let report = try_bug(&cargo, &scratch, bug, options)?;
-            caught += usize::from(report.word == "caught");
-            let seconds = start.elapsed().as_secs_f64();
-            let by = format!("by {} {}", engine(bug), bug.test);
-            let note = report.note.map_or_else(String::new, |note| format!(": {note}"));
-            writeln!(out, "{:<7} {:<40} {by}{note}  ({seconds:.1} s)", report.word, bug.id())?;
-            if let Some(detail) = report.detail {
-                writeln!(out, "        {}", detail.replace('\n', "\n        "))?;
-            }
+    let copy = || Scratch::copy_of(root).context("the source cannot be copied");
+    // Loom's builds share nothing with the others: two lanes, side by side.
+    let scratches = [copy()?, copy()?];
+    require_fresh(&scratches[0], &bugs)?;
+    let (loom, rest): (Vec<&Bug>, Vec<&Bug>) =
+        bugs.iter().partition(|bug| bug.engine == Engine::Loom);
+
+    let gave_up = AtomicBool::new(false);
+    let (lines, report) = mpsc::channel();
+    let caught = thread::scope(|scope| {
+        let [one, two] = &scratches;
+        let mut lanes = Vec::new();
+        for (scratch, bugs) in [(one, rest), (two, loom)] {
+            let cargo = Cargo { source: scratch.path(), target: &target };
+            let lines = lines.clone();
+            let lane = Lane { cargo, scratch, options, lines, gave_up: &gave_up };
+            lanes.push(scope.spawn(move || lane.run(&bugs)));
+        }
+        drop(lines);
+        // Ends when both lanes have: each drops its sender.
+        for line in report {
+            out.write_all(String::as_bytes(&line))?;
             out.flush()?;
         }
-    }
+        let caught =
+            |lane: ScopedJoinHandle<'_, _>| lane.join().unwrap_or_else(|p| resume_unwind(p));
+        lanes.into_iter().map(caught).sum::<Result<usize>>()
+    })?;
     writeln!(out, "caught {caught} of {}", bugs.len())?;
     Ok(caught == bugs.len())
+}
+
+/// Every patch still fits the source.
+fn require_fresh(scratch: &Scratch, bugs: &[Bug]) -> Result<()> {
+    let stale = |bug: &Bug| {
+        let why = scratch.fits(&bug.patch).err()?;
+        Some(format!("stale patch {}: {why:#}", bug.id()))
+    };
+    let stale: Vec<String> = bugs.iter().filter_map(stale).collect();
+    ensure!(stale.is_empty(), "{}", stale.join("\n"));
+    Ok(())
 }
 
 /// Waits until no other run uses the same build output: one would run what the
@@ -118,64 +132,6 @@ fn only_run(target: &Path) -> Result<File> {
     let lock = File::create(target.join("seeded.lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     Ok(lock)
-}
-
-struct Report {
-    word: &'static str,
-    note: Option<String>,
-    detail: Option<String>,
-}
-
-fn try_bug(cargo: &Cargo<'_>, scratch: &Scratch, bug: &Bug, options: &Options) -> Result<Report> {
-    let applied = scratch.apply(&bug.patch).with_context(|| format!("stale patch {}", bug.id()))?;
-    let built = cargo.build(&bug.suite())?;
-    let report = if built.ended == Ended::Well {
-        let limit = Duration::from_secs(bug.timeout.unwrap_or(options.timeout));
-        let ran = cargo.run(&bug.suite(), &[&bug.test], limit)?;
-        judge(bug, &ran, options)
-    } else {
-        let note = Some("does not compile".to_owned());
-        Report { word: "ERROR", note, detail: Some(built.tail()) }
-    };
-    scratch.revert(applied)?;
-    Ok(report)
-}
-
-fn judge(bug: &Bug, ran: &Ran, options: &Options) -> Report {
-    let verdict = verdict::classify(&ran.stdout, &ran.stderr, ran.ended);
-    let (word, note) = match verdict {
-        Verdict::Failed => ("caught", None),
-        Verdict::Died(how) => ("caught", Some(format!("the test process died, {how}"))),
-        Verdict::Hung if bug.hangs => ("caught", Some("it hangs, as it should".to_owned())),
-        Verdict::Hung => ("MISSED", Some("it hangs".to_owned())),
-        Verdict::Passed => ("MISSED", Some(format!("although {}", bug.breaks))),
-        Verdict::NotRun(why) => ("ERROR", Some(why)),
-    };
-    let detail = match word {
-        "caught" if options.why => verdict::panic_message(&ran.stdout, &ran.stderr),
-        "caught" => None,
-        _ => Some(ran.tail()),
-    };
-    Report { word, note, detail }
-}
-
-/// Without any bug, each test of these must exist and pass.
-fn require_green(cargo: &Cargo<'_>, bugs: &[Bug], options: &Options) -> Result<()> {
-    let suite: Suite = bugs[0].suite();
-    let built = cargo.build(&suite)?;
-    if built.ended != Ended::Well {
-        bail!("without any bug, {} does not compile\n{}", suite.select.join(" "), built.tail());
-    }
-    let tests: BTreeSet<&str> = bugs.iter().map(|bug| bug.test.as_str()).collect();
-    let tests: Vec<&str> = tests.into_iter().collect();
-    let limit = Duration::from_secs(options.timeout).saturating_mul(tests.len() as u32);
-    let ran = cargo.run(&suite, &tests, limit)?;
-    let not_green: Vec<&str> =
-        tests.iter().copied().filter(|test| !verdict::passed(&ran.stdout, test)).collect();
-    if !not_green.is_empty() || verdict::all_passed(&ran.stdout, ran.ended) != Some(tests.len()) {
-        bail!("missing or red without any bug: {}\n{}", not_green.join(", "), ran.tail());
-    }
-    Ok(())
 }
 
 fn engine(bug: &Bug) -> &'static str {
