@@ -6,6 +6,7 @@
 use selvedge::counter::{self, SafeCounter, StripedCounter};
 use selvedge::map::{Backend, UnknownBackend};
 use selvedge::outcome::{Cancelled, Crash, Outcome, Panic, TimedOut};
+use selvedge::pipeline;
 use selvedge::queue;
 use selvedge::threads::{MapError, Results, Threads};
 use std::cell::Cell;
@@ -75,6 +76,11 @@ fn public_types_have_the_traits_they_promise() {
         Backend: "Send Sync Unpin Debug";
         UnknownBackend: "Send Sync Unpin Debug Error";
         Crash: "Send Sync Unpin Debug Error";
+        pipeline::Flow<Cell<u8>>: "Send Unpin Debug";
+        pipeline::Meter: "Send Sync Unpin Debug";
+        pipeline::Report: "Send Sync Unpin Debug";
+        pipeline::Report<Rc<u8>>: "Unpin Debug";
+        pipeline::Error: "Send Sync Unpin Debug Error";
     };
     for (name, expected, traits) in rows {
         let has: Vec<_> = traits.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();

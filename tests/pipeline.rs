@@ -348,7 +348,7 @@ fn a_panic_fails_the_run_at_its_line_whatever_the_workers() {
                 Input::reader("lines", io::Cursor::new(lines.clone())),
             ])
             .unwrap_err();
-        let Error::Panicked { at, panic } = &error else { panic!("{error}") };
+        let Error::Panicked { at, stage: None, panic } = &error else { panic!("{error}") };
         assert_eq!((&*at.input, at.line, at.offset), ("lines", 700, 699 * 7));
         assert!(panic.message().contains("refused"), "{panic}");
         assert!(error.to_string().starts_with("lines:700: a stage panicked: "), "{error}");

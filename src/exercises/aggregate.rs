@@ -1,9 +1,10 @@
 //! Exercise 12: parse, transform, aggregate.
 
-use crate::pipeline;
-use crate::sync::future::block_on;
-use crate::threads::Threads;
+use crate::nz;
+use crate::pipeline::{self, Error, Flow, Overflow, Reason};
+use crate::rt;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// What a `key:value` line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,34 +15,30 @@ pub struct Record {
     pub value: i64,
 }
 
-/// Parses a `key:value` line; `None` if it is not one. [`pipeline`] says what
-/// was wrong with it.
+/// Parses a `key:value` line; `None` if it is not one.
 #[allow(clippy::unused_async, reason = "a stage is async, whatever it does")]
 pub async fn parse(line: &str) -> Option<Record> {
     let pipeline::Record { key, value } = pipeline::key_value(line).ok()?;
     Some(Record { key: key.to_owned(), value })
 }
 
-/// The record with its value doubled.
+/// The record with its value doubled, after a millisecond of simulated I/O.
 ///
 /// # Panics
 ///
 /// If the double does not fit an `i64`, in debug and release builds alike.
-#[allow(clippy::unused_async, reason = "a stage is async, whatever it does")]
 pub async fn transform(record: Record) -> Record {
+    rt::sleep(Duration::from_millis(1)).await;
     let value = record.value.checked_mul(2).expect("the doubled value fits an i64");
     Record { value, ..record }
 }
 
-/// Parses and transforms every line on the ordered thread map and totals the
-/// values per key. Lines that are not `key:value` are left out.
-///
-/// The stages never wait for anything, so this takes threads and not tasks; it
-/// keeps the calling task busy until it is done.
+/// Parses and transforms every line, up to 64 of them at a time in each stage,
+/// and totals the values per key. Lines that are not `key:value` are left out.
 ///
 /// # Panics
 ///
-/// If a doubled value or a total does not fit an `i64`.
+/// If a doubled value or a total does not fit an `i64`; outside of a runtime.
 ///
 /// ```
 /// use selvedge::exercises::aggregate;
@@ -52,25 +49,25 @@ pub async fn transform(record: Record) -> Record {
 /// assert_eq!(totals, [("a".to_owned(), 8), ("b".to_owned(), 4)].into());
 /// # }
 /// ```
-#[allow(clippy::unused_async, reason = "the exercise's signature")]
 pub async fn aggregate<I>(lines: I) -> HashMap<String, i64>
 where
-    I: IntoIterator<Item: AsRef<str> + Send>,
+    I: IntoIterator<Item: AsRef<str>, IntoIter: Send + 'static>,
 {
-    let stages = |line: I::Item| {
-        block_on(async {
-            match parse(line.as_ref()).await {
-                Some(record) => Some(transform(record).await),
-                None => None,
-            }
+    let report = Flow::lines("lines", lines)
+        .tasks("parse", nz!(64), |line| async move {
+            parse(&line).await.ok_or_else(|| Reason::rejected("not key:value"))
         })
+        .tasks("transform", nz!(64), |record| async move {
+            let Record { key, value } = transform(record).await;
+            Ok((key, value))
+        })
+        .totals(Overflow::Error)
+        .await;
+    let totals = match report {
+        Ok(report) => report.totals,
+        Err(Error::Panicked { panic, .. }) => panic!("{}", panic.message()),
+        Err(error) => panic!("{error}"),
     };
-    Threads::new().stream(lines, stages, |records| {
-        let mut totals = HashMap::<String, i64>::new();
-        for Record { key, value } in records.flatten() {
-            let total = totals.entry(key).or_default();
-            *total = total.checked_add(value).expect("the total fits an i64");
-        }
-        totals
-    })
+    let fits = |total| i64::try_from(total).expect("checked by the policy");
+    totals.iter().map(|(key, total)| (key.to_owned(), fits(total))).collect()
 }

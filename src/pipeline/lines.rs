@@ -17,7 +17,7 @@ pub struct Input {
     open: Open,
 }
 
-type Open = Box<dyn FnOnce() -> io::Result<Box<dyn Read>>>;
+type Open = Box<dyn FnOnce() -> io::Result<Box<dyn Read>> + Send>;
 
 impl Input {
     /// The file at `path`.
@@ -34,7 +34,7 @@ impl Input {
 
     /// A reader that is already open. It is asked for large reads, so it needs
     /// no buffer of its own.
-    pub fn reader(name: &str, reader: impl Read + 'static) -> Self {
+    pub fn reader(name: &str, reader: impl Read + Send + 'static) -> Self {
         Self { name: name.into(), open: Box::new(move || Ok(Box::new(reader))) }
     }
 

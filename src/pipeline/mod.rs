@@ -13,6 +13,19 @@
 //! # Ok::<(), selvedge::pipeline::Error>(())
 //! ```
 //!
+//! # Two forms
+//!
+//! | | [`Pipeline`] | [`Flow`] |
+//! |---|---|---|
+//! | stages | parse and transform, in one pass | any number, of any types |
+//! | a stage is | a closure that computes | tasks that wait, or threads that compute |
+//! | handed on | blocks of lines, not copied | lines |
+//! | cost of a line | tens of nanoseconds | a microsecond or so |
+//!
+//! Both read the same [`Input`]s, treat lines the same way and give the same
+//! [`Report`] or [`Error`]. What follows is about `Pipeline`; `Flow` has its
+//! own page, [`flow`].
+//!
 //! # Algorithm
 //!
 //! The calling thread reads the inputs in blocks of whole lines (`lines`) and
@@ -38,7 +51,9 @@
 //!    [`block_size`](Pipeline::block_size)s and each worker about a megabyte,
 //!    on endless input as well.
 //! 4. *The first failure in input order is the one reported*: a panic in a
-//!    stage, or an input that cannot be read.
+//!    stage, a malformed line too many, or an input that cannot be read.
+//! 5. *Stopped, it has done a beginning of its input*: every line up to some
+//!    one, and none after it.
 //!
 //! # Progress
 //!
@@ -49,24 +64,36 @@
 //! # Cancellation
 //!
 //! A run ends at the end of its input or at its first failure, whichever comes
-//! first; work that is in flight at a failure is finished and thrown away.
+//! first; work that is in flight at a failure is finished and thrown away. A
+//! cancelled [`token`](Pipeline::token) or a passed deadline is looked for
+//! before each block: no more are read, those in flight are finished, and the
+//! run returns what it has done. A read that blocks is not cut short.
 
+pub mod flow;
 mod lines;
+mod meter;
 mod parse;
 mod report;
 mod table;
 mod totals;
 mod work;
 
+pub use flow::{Bound, Flow};
 pub use lines::Input;
+pub use meter::{Meter, StageCounts};
 pub use parse::{Parsed, Reason, Record, key_value};
-pub use report::{Error, Location, Malformed, Progress, Report};
+pub use report::{Error, Location, Malformed, Progress, Report, Stopped};
 pub use totals::{Overflow, Totals};
 
+use crate::cancel::Token;
+use crate::outcome::TimedOut;
+use crate::sync::time;
 use crate::threads::Threads;
 use lines::{Blocks, Failure, Spare};
+use meter::Gauge;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 use totals::Gatherer;
 use work::{Sum, Worker};
 
@@ -78,8 +105,18 @@ pub struct Pipeline<P, T> {
     max_line: NonZeroUsize,
     samples: usize,
     overflow: Overflow,
+    limits: Limits,
     parse: P,
     transform: T,
+}
+
+/// What ends a run early.
+#[derive(Debug, Default)]
+struct Limits {
+    malformed_at_most: Option<u64>,
+    token: Option<Token>,
+    within: Option<Duration>,
+    meter: Option<Meter>,
 }
 
 /// Reads this many bytes at a time unless told.
@@ -115,6 +152,7 @@ impl Pipeline<(), ()> {
             max_line: MAX_LINE,
             samples: SAMPLES,
             overflow: Overflow::default(),
+            limits: Limits::default(),
             parse,
             transform: unchanged,
         }
@@ -149,8 +187,8 @@ where
     where
         U: for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync,
     {
-        let Self { workers, block_size, max_line, samples, overflow, parse, .. } = self;
-        Pipeline { workers, block_size, max_line, samples, overflow, parse, transform }
+        let Self { workers, block_size, max_line, samples, overflow, limits, parse, .. } = self;
+        Pipeline { workers, block_size, max_line, samples, overflow, limits, parse, transform }
     }
 
     /// How many threads parse. As many as there are cores unless told.
@@ -188,6 +226,31 @@ where
         self
     }
 
+    /// Fails the run if more lines than so many are malformed.
+    pub fn malformed_at_most(mut self, limit: u64) -> Self {
+        self.limits.malformed_at_most = Some(limit);
+        self
+    }
+
+    /// Cancelling `token` stops the run: see [`Report::stopped`].
+    pub fn token(mut self, token: Token) -> Self {
+        self.limits.token = Some(token);
+        self
+    }
+
+    /// Stops the run after so long: see [`Report::stopped`].
+    pub fn within(mut self, allowance: Duration) -> Self {
+        self.limits.within = Some(allowance);
+        self
+    }
+
+    /// Lets `meter` show this run: a stage that reads, and one that does the
+    /// rest.
+    pub fn meter(mut self, meter: &Meter) -> Self {
+        self.limits.meter = Some(meter.clone());
+        self
+    }
+
     /// Reads all inputs in turn to their ends and totals their records.
     ///
     /// Takes O(bytes) time, and memory as in the [module's](self) invariant 3.
@@ -196,7 +259,8 @@ where
     ///
     /// An input that cannot be opened or read, a stage that panics, or a total
     /// that does not fit under [`Overflow::Error`]. Malformed lines are no
-    /// error: see [`Report::samples`].
+    /// error (see [`Report::samples`]), up to
+    /// [`malformed_at_most`](Self::malformed_at_most).
     ///
     /// # Panics
     ///
@@ -220,6 +284,10 @@ where
         inputs: impl IntoIterator<Item = Input>,
         mut progress: impl FnMut(Progress),
     ) -> Result<Report, Error> {
+        let gauges = [Gauge::new("read"), Gauge::new("parse and total")];
+        if let Some(meter) = &self.limits.meter {
+            meter.show(&gauges);
+        }
         let gatherer = Gatherer::new();
         let spare = Spare::default();
         let worker = Worker {
@@ -227,18 +295,31 @@ where
             transform: &self.transform,
             gatherer: &gatherer,
             spare: &spare,
+            gauge: &gauges[1],
             max_line: self.max_line.get(),
             samples: self.samples,
         };
         let mut failure = None;
-        let mut sum = Sum::new(self.samples);
-        let blocks = Blocks::new(
+        let mut stopped = None;
+        let mut stop = self.limits.stop();
+        let mut sum = Sum::new(self.samples, self.limits.malformed_at_most);
+        let mut blocks = Blocks::new(
             inputs.into_iter(),
             &spare,
             self.block_size.get(),
             self.max_line.get(),
             &mut failure,
         );
+        let blocks = std::iter::from_fn(|| {
+            stopped = stop();
+            if stopped.is_some() {
+                return None;
+            }
+            let busy = gauges[0].begin();
+            let block = blocks.next()?;
+            busy.done();
+            Some(block)
+        });
         Threads::new()
             .max_workers(self.workers)
             .window(self.workers.saturating_mul(BLOCKS_PER_WORKER))
@@ -252,10 +333,34 @@ where
             return Err(Error::Input { input, source });
         }
         let (read, samples) = sum.into_parts();
-        let totals = gatherer
-            .finish(self.overflow)
-            .map_err(|(key, total)| Error::Overflow { key, total })?;
-        Ok(Report { totals, read, samples })
+        let stages = meter::counts(&gauges);
+        let report = Report { totals: (), read, samples, stopped, stages };
+        report.with_totals(gatherer, self.overflow)
+    }
+}
+
+impl Limits {
+    /// Says whether to stop, from now on.
+    fn stop(&self) -> impl FnMut() -> Option<Stopped> {
+        // A deadline that no clock can hold is none.
+        let deadline = self.within.and_then(|within| {
+            let at = time::now().checked_add(within)?;
+            Some((at, within))
+        });
+        let token = self.token.clone();
+        move || {
+            if let Some(token) = &token
+                && let Err(cancelled) = token.check()
+            {
+                return Some(Stopped::Cancelled(cancelled));
+            }
+            match deadline {
+                Some((at, within)) if at <= time::now() => {
+                    Some(Stopped::TimedOut(TimedOut::new("run", within)))
+                }
+                _ => None,
+            }
+        }
     }
 }
 
@@ -267,6 +372,7 @@ impl<P, T> fmt::Debug for Pipeline<P, T> {
             .field("max_line", &self.max_line)
             .field("samples", &self.samples)
             .field("overflow", &self.overflow)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }

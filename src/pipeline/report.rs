@@ -1,7 +1,9 @@
 //! What a run gives back.
 
-use super::{Reason, Totals};
-use crate::outcome::Panic;
+use super::meter::StageCounts;
+use super::totals::Gatherer;
+use super::{Overflow, Reason, Totals};
+use crate::outcome::{Cancelled, Panic, TimedOut};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -53,16 +55,53 @@ pub struct Progress {
     pub malformed: u64,
 }
 
-/// The result of a run that reached the end of its input.
+/// The result of a run that nothing went wrong in.
 #[derive(Debug)]
 #[must_use]
-pub struct Report {
-    /// The totals.
-    pub totals: Totals,
-    /// What was read: every line is in a total or is counted as malformed.
+pub struct Report<T = Totals> {
+    /// What the lines come to.
+    pub totals: T,
+    /// What was read: every line is in the totals or is counted as malformed.
     pub read: Progress,
     /// The first malformed lines, in input order.
     pub samples: Vec<Malformed>,
+    /// Why the run did not reach the end of its input, if it did not. All
+    /// above is then of the first [`Progress::lines`] lines.
+    pub stopped: Option<Stopped>,
+    /// What each stage has done, from the source on.
+    pub stages: Vec<StageCounts>,
+}
+
+impl Report<()> {
+    /// The same with the totals of what was gathered.
+    pub(super) fn with_totals(
+        self,
+        gatherer: Gatherer,
+        overflow: Overflow,
+    ) -> Result<Report, Error> {
+        let totals =
+            gatherer.finish(overflow).map_err(|(key, total)| Error::Overflow { key, total })?;
+        let Self { totals: (), read, samples, stopped, stages } = self;
+        Ok(Report { totals, read, samples, stopped, stages })
+    }
+}
+
+/// Who stopped a run before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stopped {
+    /// Its token was cancelled.
+    Cancelled(Cancelled),
+    /// Its deadline passed.
+    TimedOut(TimedOut),
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled(cancelled) => cancelled.fmt(f),
+            Self::TimedOut(timed_out) => timed_out.fmt(f),
+        }
+    }
 }
 
 /// Why a run has no totals.
@@ -80,8 +119,17 @@ pub enum Error {
     Panicked {
         /// The line.
         at: Location,
+        /// The stage, where stages have names.
+        stage: Option<&'static str>,
         /// The panic.
         panic: Panic,
+    },
+    /// There are more malformed lines than were allowed.
+    TooManyMalformed {
+        /// How many were.
+        limit: u64,
+        /// The first of them, in input order.
+        samples: Vec<Malformed>,
     },
     /// A total does not fit a signed 64-bit integer, and the policy is
     /// [`Overflow::Error`](super::Overflow::Error).
@@ -91,16 +139,26 @@ pub enum Error {
         /// Its exact total.
         total: i128,
     },
+    /// The runtime was shut down under the run, or a thread could not be had.
+    Shutdown,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input { input, .. } => write!(f, "cannot read {input}"),
-            Self::Panicked { at, panic } => write!(f, "{at}: a stage {panic}"),
+            Self::Panicked { at, stage: None, panic } => write!(f, "{at}: a stage {panic}"),
+            Self::Panicked { at, stage: Some(stage), panic } => {
+                write!(f, "{at}: the stage {stage:?} {panic}")
+            }
+            Self::TooManyMalformed { limit, samples } => {
+                write!(f, "more than {limit} malformed lines")?;
+                samples.first().map_or(Ok(()), |first| write!(f, ", the first of them {first}"))
+            }
             Self::Overflow { key, total } => {
                 write!(f, "the total of {key:?}, {total}, does not fit a signed 64-bit integer")
             }
+            Self::Shutdown => f.write_str("what the run ran on is gone"),
         }
     }
 }
@@ -110,7 +168,7 @@ impl std::error::Error for Error {
         match self {
             Self::Input { source, .. } => Some(source),
             Self::Panicked { panic, .. } => Some(panic),
-            Self::Overflow { .. } => None,
+            Self::TooManyMalformed { .. } | Self::Overflow { .. } | Self::Shutdown => None,
         }
     }
 }

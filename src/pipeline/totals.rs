@@ -223,6 +223,14 @@ impl Adder<'_> {
         }
     }
 
+    /// Adds `value` to the total of `key` at once.
+    pub(super) fn add_now(&mut self, key: &str, value: i64) {
+        if self.table.len() >= LOCAL_KEYS || self.table.arena_len() > LOCAL_ARENA {
+            self.to.pour(&mut self.table);
+        }
+        self.table.add(&Key::new(&self.to.hasher, key), value);
+    }
+
     /// Adds what is in the batch.
     pub(super) fn flush(&mut self, batch: &mut Vec<(Key<'_>, i64)>) {
         if self.table.len() + batch.len() > LOCAL_KEYS || self.table.arena_len() > LOCAL_ARENA {

@@ -1,6 +1,7 @@
 //! What a worker does with a block, and how the blocks' reports add up.
 
 use super::lines::{Block, Body, Newlines, Spare};
+use super::meter::Gauge;
 use super::report::{Error, Location, Malformed, Progress};
 use super::totals::{Adder, Gatherer};
 use super::{Parsed, Reason, Record};
@@ -15,6 +16,7 @@ pub(super) struct Worker<'a, P, T> {
     pub(super) transform: &'a T,
     pub(super) gatherer: &'a Gatherer,
     pub(super) spare: &'a Spare,
+    pub(super) gauge: &'a Gauge,
     pub(super) max_line: usize,
     pub(super) samples: usize,
 }
@@ -35,6 +37,7 @@ where
 {
     /// Parses, transforms and adds the lines of a block.
     pub(super) fn work(&self, block: Block) -> BlockReport {
+        let busy = self.gauge.begin();
         let Block { input, first, offset, size, body } = block;
         let mut found = Found {
             worker: self,
@@ -59,6 +62,7 @@ where
         if let Body::Lines(buffer) = body {
             self.spare.give(buffer);
         }
+        busy.done();
         let counts = Progress { bytes: size, lines: found.lines, malformed: found.malformed };
         BlockReport { first, counts, samples: found.samples, panicked }
     }
@@ -152,7 +156,7 @@ impl<P, T> Found<'_, '_, P, T> {
 /// How much of a line is quoted, in characters.
 const EXCERPT: usize = 60;
 
-fn excerpt(line: &[u8]) -> String {
+pub(super) fn excerpt(line: &[u8]) -> String {
     // A character is four bytes at most.
     let head = &line[..line.len().min(EXCERPT * 4)];
     let mut excerpt = String::new();
@@ -171,14 +175,16 @@ fn excerpt(line: &[u8]) -> String {
 pub(super) struct Sum {
     samples: Vec<Malformed>,
     at_most: usize,
+    malformed_at_most: Option<u64>,
     read: Progress,
     /// Lines of the current input before the current block.
     base: u64,
 }
 
 impl Sum {
-    pub(super) fn new(at_most: usize) -> Self {
-        Self { samples: Vec::new(), at_most, read: Progress::default(), base: 0 }
+    pub(super) fn new(at_most: usize, malformed_at_most: Option<u64>) -> Self {
+        let samples = Vec::new();
+        Self { samples, at_most, malformed_at_most, read: Progress::default(), base: 0 }
     }
 
     /// Adds the next block.
@@ -188,9 +194,6 @@ impl Sum {
         }
         let base = self.base;
         let from_start = |at: Location| Location { line: base + at.line, ..at };
-        if let Some((at, panic)) = block.panicked {
-            return Err(Error::Panicked { at: from_start(at), panic });
-        }
         let room = self.at_most - self.samples.len();
         self.samples.extend(
             block
@@ -203,6 +206,18 @@ impl Sum {
         self.read.bytes += block.counts.bytes;
         self.read.lines += block.counts.lines;
         self.read.malformed += block.counts.malformed;
+        // Of a block with a panic only what is before it was counted.
+        if let Some(limit) = self.malformed_at_most
+            && self.read.malformed > limit
+        {
+            let mut samples = std::mem::take(&mut self.samples);
+            // How many more this block has depends on its size.
+            samples.truncate(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1));
+            return Err(Error::TooManyMalformed { limit, samples });
+        }
+        if let Some((at, panic)) = block.panicked {
+            return Err(Error::Panicked { at: from_start(at), stage: None, panic });
+        }
         Ok(self.read)
     }
 

@@ -1,0 +1,220 @@
+//! Where lines come from, and how they get their numbers.
+
+use super::super::Reason;
+use super::super::lines::{Blocks, Body, Failure, Input, Spare};
+use super::super::meter::Gauge;
+use super::super::report::Location;
+use super::super::work::excerpt;
+use super::{Fault, Origin, Parcel, Running, guarded};
+use crate::queue::{self, Receiver, Sender};
+use crate::rt;
+use crate::semaphore::Semaphore;
+use crate::sync::{Arc, thread};
+use futures_core::Stream;
+use std::future::poll_fn;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc as Text;
+use std::task::{Context, Poll};
+
+/// Lines that wait for the first stage.
+pub(super) const WAITING: NonZeroUsize = super::WAITING;
+/// A source that is read is read by so many bytes at a time.
+const BLOCK_SIZE: usize = 64 << 10;
+/// Lines after which a source that is always ready lets others run.
+const TURNS: u64 = 128;
+
+/// An iterator as a stream that is always ready.
+pub(super) struct Always<I>(pub(super) I);
+
+// The iterator is not pinned.
+impl<I> Unpin for Always<I> {}
+
+impl<I: Iterator> Stream for Always<I> {
+    type Item = I::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<I::Item>> {
+        Poll::Ready(self.0.next())
+    }
+}
+
+/// Numbers lines and sends them off.
+struct Outlet {
+    to: Sender<Parcel<Text<str>>>,
+    window: Arc<Semaphore>,
+    gauge: Text<Gauge>,
+    number: u64,
+    /// The next line.
+    at: Location,
+}
+
+impl Outlet {
+    fn new(
+        running: &Running,
+        gauge: Text<Gauge>,
+        name: Text<str>,
+    ) -> (Self, Receiver<Parcel<Text<str>>>) {
+        let (to, from) = queue::bounded(WAITING);
+        let at = Location { input: name, line: 1, offset: 0 };
+        (Self { to, window: Arc::clone(&running.window), gauge, number: 0, at }, from)
+    }
+
+    fn parcel(&mut self, size: u64, body: Result<Text<str>, Fault>) -> Parcel<Text<str>> {
+        let line = body.as_ref().map_or_else(|_| Text::default(), Text::clone);
+        let origin = Origin { number: self.number, at: self.at.clone(), size, line };
+        self.number += 1;
+        self.at.line += 1;
+        self.at.offset += size;
+        Parcel { origin, body }
+    }
+}
+
+/// A task that pulls a stream.
+pub(super) fn stream<S>(
+    running: &Running,
+    gauge: Text<Gauge>,
+    name: Text<str>,
+    lines: S,
+) -> Receiver<Parcel<Text<str>>>
+where
+    S: Stream<Item: AsRef<str>> + Send + 'static,
+{
+    let (outlet, from) = Outlet::new(running, gauge, name);
+    running.scope.spawn(async move {
+        pull(Box::pin(lines), outlet).await;
+        Ok(())
+    });
+    from
+}
+
+async fn pull<S: Stream<Item: AsRef<str>>>(mut lines: Pin<Box<S>>, mut outlet: Outlet) {
+    let gauge = Text::clone(&outlet.gauge);
+    loop {
+        // The permit comes before the pull: invariant 1.
+        let Ok(permit) = outlet.window.acquire().await else { return };
+        permit.forget();
+        let busy = gauge.begin();
+        let next = poll_fn(|context| {
+            let polled = guarded(|| {
+                let next = lines.as_mut().poll_next(context);
+                next.map(|line| line.map(|line| Text::<str>::from(line.as_ref())))
+            });
+            match polled {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(next)) => Poll::Ready(Ok(next)),
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
+        });
+        let parcel = match next.await {
+            Ok(Some(line)) => {
+                busy.done();
+                outlet.parcel(line.len() as u64 + 1, Ok(line))
+            }
+            Ok(None) => outlet.parcel(0, Err(Fault::End)),
+            Err(panic) => outlet.parcel(0, Err(Fault::Panicked { stage: gauge.name(), panic })),
+        };
+        let last = matches!(parcel.body, Err(Fault::End | Fault::Panicked { .. }));
+        if outlet.to.send_async(parcel).await.is_err() || last {
+            return;
+        }
+        if outlet.number.is_multiple_of(TURNS) {
+            rt::yield_now().await;
+        }
+    }
+}
+
+/// A thread that reads inputs.
+pub(super) fn read<I>(
+    running: &Running,
+    gauge: Text<Gauge>,
+    inputs: I,
+    max_line: usize,
+) -> Receiver<Parcel<Text<str>>>
+where
+    I: Iterator<Item = Input> + Send + 'static,
+{
+    let (outlet, from) = Outlet::new(running, gauge, Text::default());
+    let window = Arc::clone(&running.window);
+    running.scope.on_exit("source", async move {
+        // It may wait for room; it is not waited for.
+        window.close();
+        Ok(())
+    });
+    let name = "selvedge-source".to_owned();
+    // If there is no thread, the outlet is gone, and no end was told.
+    let _ = thread::Builder::new().name(name).spawn(move || blocks(inputs, max_line, outlet));
+    from
+}
+
+fn blocks(inputs: impl Iterator<Item = Input>, max_line: usize, mut outlet: Outlet) {
+    let gauge = Text::clone(&outlet.gauge);
+    let last = guarded(|| {
+        let spare = Spare::default();
+        let mut failure = None;
+        let mut blocks = Blocks::new(inputs, &spare, BLOCK_SIZE, max_line, &mut failure);
+        for block in blocks.by_ref() {
+            if block.first {
+                outlet.at = Location { input: block.input, line: 1, offset: 0 };
+            }
+            let sent = match block.body {
+                Body::Lines(buffer) => {
+                    let sent = buffer
+                        .filled()
+                        .split_inclusive(|&byte| byte == b'\n')
+                        .try_for_each(|whole| send(&mut outlet, whole, max_line));
+                    spare.give(buffer);
+                    sent
+                }
+                Body::TooLong => outlet.send_blocking(block.size, too_long(max_line)),
+            };
+            if sent.is_err() {
+                return None;
+            }
+        }
+        drop(blocks);
+        Some(match failure {
+            None => Fault::End,
+            Some(Failure { input, source }) => {
+                outlet.at.input = input;
+                Fault::Input(source)
+            }
+        })
+    });
+    let fault = match last {
+        Ok(None) => return,
+        Ok(Some(fault)) => fault,
+        Err(panic) => Fault::Panicked { stage: gauge.name(), panic },
+    };
+    // Nobody there to hear it: nobody waits for it.
+    let _ = outlet.send_blocking(0, Err(fault));
+}
+
+fn send(outlet: &mut Outlet, whole: &[u8], max_line: usize) -> Result<(), ()> {
+    let line = whole.strip_suffix(b"\n").unwrap_or(whole);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let body = if line.len() > max_line {
+        too_long(max_line)
+    } else {
+        match std::str::from_utf8(line) {
+            Ok(line) => Ok(line.into()),
+            Err(_) => Err(Fault::Rejected { reason: Reason::NotUtf8, excerpt: excerpt(line) }),
+        }
+    };
+    outlet.send_blocking(whole.len() as u64, body)
+}
+
+fn too_long(max_line: usize) -> Result<Text<str>, Fault> {
+    Err(Fault::Rejected { reason: Reason::TooLong(max_line), excerpt: String::new() })
+}
+
+impl Outlet {
+    /// `Err` if nobody wants any more.
+    fn send_blocking(&mut self, size: u64, body: Result<Text<str>, Fault>) -> Result<(), ()> {
+        self.window.acquire_blocking(1).map_err(drop)?.forget();
+        if size > 0 {
+            self.gauge.pass();
+        }
+        let parcel = self.parcel(size, body);
+        self.to.send(parcel).map_err(drop)
+    }
+}

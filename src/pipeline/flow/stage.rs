@@ -1,0 +1,212 @@
+//! The two kinds of stages.
+
+use super::super::Reason;
+use super::super::meter::Gauge;
+use super::super::work::excerpt;
+use super::{Bound, Fault, Origin, Parcel, Running, guarded};
+use crate::cancel::Token;
+use crate::outcome::Panic;
+use crate::queue::{self, Receiver, Sender};
+use crate::rt;
+use crate::scope::Scope;
+use crate::sync::{Arc, thread};
+use crate::threads::{Pool, Threads};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc as Shared;
+use std::task::Poll;
+
+/// Lines after which a lane whose queues are always ready lets others run.
+const TURNS: u64 = 128;
+
+/// What the lanes of a stage of tasks share.
+struct Row<T, U, F> {
+    from: Receiver<Parcel<T>>,
+    to: Sender<Parcel<U>>,
+    work: F,
+    gauge: Shared<Gauge>,
+    lanes: usize,
+    scope: Scope<()>,
+}
+
+pub(super) fn tasks<T, U, F, W>(
+    running: &Running,
+    gauge: Shared<Gauge>,
+    bound: Bound,
+    from: Receiver<Parcel<T>>,
+    work: F,
+) -> Receiver<Parcel<U>>
+where
+    T: Send + 'static,
+    U: Send + 'static,
+    F: Fn(T) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<U, Reason>> + Send + 'static,
+{
+    let (to, next) = queue::bounded(bound.waiting);
+    let scope = running.scope.clone();
+    let lanes = bound.at_once.get();
+    Row::open_lane(&Arc::new(Row { from, to, work, gauge, lanes, scope }), 1);
+    next
+}
+
+impl<T, U, F, W> Row<T, U, F>
+where
+    T: Send + 'static,
+    U: Send + 'static,
+    F: Fn(T) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<U, Reason>> + Send + 'static,
+{
+    /// Opens the lane with this number, the first being 1.
+    fn open_lane(this: &Arc<Self>, number: usize) {
+        let lane: Pin<Box<dyn Future<Output = _> + Send>> =
+            Box::pin(Self::lane(Arc::clone(this), number));
+        this.scope.spawn(lane);
+    }
+
+    async fn lane(self: Arc<Self>, number: usize) -> Result<(), ()> {
+        let mut turns = 0;
+        while let Ok(parcel) = self.from.recv_async().await {
+            if turns == 0 && number < self.lanes {
+                // A lane that finds a line opens the next one.
+                Self::open_lane(&self, number + 1);
+                // tokio keeps a task that was spawned last for the thread that
+                // spawned it, and nobody can steal it: were this line to block
+                // its thread, the next lane would never run.
+                rt::yield_now().await;
+            }
+            let parcel = self.pass(parcel).await;
+            if self.to.send_async(parcel).await.is_err() {
+                break;
+            }
+            turns += 1;
+            if turns % TURNS == 0 {
+                rt::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn pass(&self, Parcel { origin, body }: Parcel<T>) -> Parcel<U> {
+        let value = match body {
+            Ok(value) => value,
+            Err(fault) => return passed_by(&self.gauge, origin, fault),
+        };
+        let busy = self.gauge.begin();
+        let ended = run(|| (self.work)(value)).await;
+        busy.done();
+        finished(&self.gauge, origin, ended)
+    }
+}
+
+/// Makes a future, polls it to its end and drops it. A panic anywhere in that
+/// is a value.
+async fn run<W: Future>(make: impl FnOnce() -> W) -> Result<W::Output, Panic> {
+    let mut future = pin!(Some(guarded(make)?));
+    let ended = poll_fn(|context| {
+        let polled = guarded(|| future.as_mut().as_pin_mut().expect("dropped below").poll(context));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await;
+    let dropped = guarded(|| future.set(None));
+    ended.and_then(|value| dropped.map(|()| value))
+}
+
+fn passed_by<U>(gauge: &Gauge, origin: Origin, fault: Fault) -> Parcel<U> {
+    if !matches!(fault, Fault::End) {
+        gauge.pass();
+    }
+    Parcel { origin, body: Err(fault) }
+}
+
+fn finished<U>(
+    gauge: &Gauge,
+    origin: Origin,
+    ended: Result<Result<U, Reason>, Panic>,
+) -> Parcel<U> {
+    let body = match ended {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(reason)) => {
+            Err(Fault::Rejected { reason, excerpt: excerpt(origin.line.as_bytes()) })
+        }
+        Err(panic) => Err(Fault::Panicked { stage: gauge.name(), panic }),
+    };
+    Parcel { origin, body }
+}
+
+pub(super) fn threads<T, U, F>(
+    running: &Running,
+    gauge: Shared<Gauge>,
+    bound: Bound,
+    from: Receiver<Parcel<T>>,
+    work: F,
+) -> Receiver<Parcel<U>>
+where
+    T: Send + 'static,
+    U: Send + 'static,
+    F: Fn(T) -> Result<U, Reason> + Send + Sync + 'static,
+{
+    let (to, next) = queue::bounded(bound.waiting);
+    let ended = Token::new();
+    running.scope.on_exit(gauge.name(), {
+        let (from, ended) = (from.clone(), ended.clone());
+        async move {
+            // The stage before may be a thread that never closes it.
+            drop(from.close_now());
+            ended.cancelled().await;
+            Ok(())
+        }
+    });
+    let stop = running.scope.token().clone();
+    let name = "selvedge-stage".to_owned();
+    let guard = ended.drop_guard();
+    // If there is no thread, its ends of the queues are gone: the run ends, and
+    // no end was told.
+    let _ = thread::Builder::new().name(name).spawn(move || {
+        let _guard = guard;
+        serve(&gauge, bound, &from, &to, &stop, &work);
+    });
+    next
+}
+
+/// Takes what is waiting, does it, passes it on. It holds back nothing that is
+/// done, so nobody waits for a line that is behind another.
+fn serve<T, U, F>(
+    gauge: &Gauge,
+    bound: Bound,
+    from: &Receiver<Parcel<T>>,
+    to: &Sender<Parcel<U>>,
+    stop: &Token,
+    work: &F,
+) where
+    T: Send,
+    U: Send,
+    F: Fn(T) -> Result<U, Reason> + Sync,
+{
+    let helpers = Pool::new(bound.at_once.get() - 1, None);
+    let threads = Threads::new().max_workers(bound.at_once).on(&helpers);
+    let mut batch = Vec::new();
+    while from.recv_many(&mut batch, bound.waiting).is_ok() {
+        let done = threads.try_map(batch.drain(..), |Parcel { origin, body }| {
+            let value = match body {
+                Ok(value) => value,
+                Err(fault) => return Ok(passed_by(gauge, origin, fault)),
+            };
+            if stop.is_cancelled() {
+                return Err(());
+            }
+            let busy = gauge.begin();
+            let ended = guarded(|| work(value));
+            busy.done();
+            Ok(finished(gauge, origin, ended))
+        });
+        let Ok(done) = done else { return };
+        if to.send_many(&mut VecDeque::from(done)).is_err() {
+            return;
+        }
+    }
+}
