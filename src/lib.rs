@@ -24,7 +24,7 @@ pub mod process {
     pub mod progress;
 }
 pub mod queue;
-#[cfg(not(loom))]
+pub mod rate;
 #[doc(hidden)]
 pub mod rt;
 #[cfg(not(loom))]
@@ -33,7 +33,6 @@ pub mod semaphore;
 #[doc(hidden)]
 pub mod sync;
 pub mod threads;
-#[cfg(not(loom))]
 pub mod timeout;
 mod wait;
 

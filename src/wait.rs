@@ -130,6 +130,22 @@ impl<P> WaitList<P> {
         self.first.map(|key| &self.entries[key].wants)
     }
 
+    /// Who has waited longest.
+    pub(crate) fn first(&self) -> Option<Ticket> {
+        self.first.map(|key| Ticket { key, serial: self.entries[key].serial })
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What the ticket waits for; `None` if it has left.
+    pub(crate) fn wants_mut(&mut self, ticket: Ticket) -> Option<&mut P> {
+        let entry = self.entries.get_mut(ticket.key)?;
+        (entry.serial == ticket.serial).then_some(&mut entry.wants)
+    }
+
     /// Handles to every waiter, all of which stay in the list: for an event
     /// that is not a grant (a close), told to all.
     pub(crate) fn all(&self) -> Vec<Waiter> {

@@ -16,6 +16,8 @@ mod pipeline;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod primes;
 #[cfg(not(loom))]
+mod rate_limited;
+#[cfg(not(loom))]
 mod with_timeout;
 
 #[cfg(not(loom))]
@@ -33,5 +35,7 @@ pub use map_threaded::{map_threaded, square};
 pub use pipeline::pipeline;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use primes::{is_prime, primes_count};
+#[cfg(not(loom))]
+pub use rate_limited::rate_limited;
 #[cfg(not(loom))]
 pub use with_timeout::{maybe_slow, with_timeout};

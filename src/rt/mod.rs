@@ -3,7 +3,8 @@
 //! | build | tasks | clock |
 //! |---|---|---|
 //! | `cfg(test)` of this crate | shuttle's | modelled: it moves when a sleep ends |
-//! | anything else but loom | tokio's | tokio's, which a test may pause |
+//! | `--cfg loom` | none | modelled: it moves when the model says so |
+//! | anything else | tokio's | tokio's, which a test may pause |
 //!
 //! Under shuttle a sleep is a task that may end at any scheduling point; when
 //! it does, the modelled clock jumps to its end, so time never runs backwards
@@ -12,17 +13,25 @@
 //! noticed), and it has no rates: what a model shows holds for timers that are
 //! late, never how late.
 //!
-//! loom has neither clock nor tasks: everything above this room is left out
-//! of its builds.
+//! loom has no tasks: what spawns is left out of its builds.
 
-#[cfg(test)]
+#[cfg(not(any(loom, test)))]
+mod alarm;
+#[cfg(loom)]
+#[path = "loom.rs"]
+mod backend;
+#[cfg(all(test, not(loom)))]
 #[path = "shuttle.rs"]
 mod backend;
-#[cfg(not(test))]
+#[cfg(not(any(loom, test)))]
 #[path = "tokio.rs"]
 mod backend;
 
-pub use backend::{Abort, Handle, Sleep, Task, now, yield_now};
+#[cfg(loom)]
+pub use backend::pass;
+#[cfg(not(loom))]
+pub use backend::{Abort, Handle, Task, yield_now};
+pub use backend::{Alarm, Sleep, now, park_until};
 pub use tokio::time::Instant;
 
 /// Spawns on the runtime of the caller.
@@ -30,6 +39,7 @@ pub use tokio::time::Instant;
 /// # Panics
 ///
 /// Outside of a runtime.
+#[cfg(not(loom))]
 pub fn spawn<F>(future: F) -> Task<F::Output>
 where
     F: Future + Send + 'static,

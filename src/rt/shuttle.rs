@@ -1,6 +1,7 @@
 //! Under test: shuttle's tasks and a modelled clock.
 
 use super::Instant;
+use crate::sync::{self, Parked};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -127,6 +128,46 @@ impl Drop for Sleep {
             waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
     }
+}
+
+/// See the tokio backend.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    set: Option<Sleep>,
+}
+
+impl Alarm {
+    /// See the tokio backend.
+    pub const fn new() -> Self {
+        Self { set: None }
+    }
+
+    /// See the tokio backend.
+    pub fn poll(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let set = match &mut self.set {
+            Some(set) if set.at == at => set,
+            set => set.insert(Sleep::new(at)),
+        };
+        Pin::new(set).poll(context)
+    }
+}
+
+/// See the tokio backend. The clock moves when the deadline passes.
+pub fn park_until(at: Option<Instant>) -> Parked {
+    let Some(at) = at else {
+        sync::thread::park();
+        return Parked::Woken;
+    };
+    if at <= now() {
+        return Parked::TimedOut;
+    }
+    // Any deadline that lies ahead.
+    let ahead = sync::time::now() + Duration::from_secs(1);
+    let parked = sync::thread::park_until(Some(ahead));
+    if parked == Parked::TimedOut {
+        move_to(at);
+    }
+    parked
 }
 
 /// Lets other tasks run.

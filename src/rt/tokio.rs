@@ -1,6 +1,9 @@
 //! Production: tokio.
 
+pub use super::alarm::Alarm;
+
 use super::Instant;
+use crate::sync::{self, Parked};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -106,6 +109,12 @@ impl std::fmt::Debug for Sleep {
 #[inline]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// Parks the thread until it is unparked or until `at`. May wake for no
+/// reason.
+pub fn park_until(at: Option<Instant>) -> Parked {
+    sync::thread::park_until(at.map(Instant::into_std))
 }
 
 /// Lets other tasks run.

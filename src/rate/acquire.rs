@@ -1,0 +1,454 @@
+//! Waiting for permits: tasks, threads, and permits that may come back.
+
+use super::limiter::Limiter;
+use super::state::{Turn, nanos};
+use super::{AcquireError, Late};
+use crate::rt::{self, Alarm, Instant};
+use crate::sync::Arc;
+use crate::timeout::{self, Deadline};
+use crate::wait::{Ticket, Waiter};
+use std::fmt;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// The future of [`Limiter::acquire`] and [`Limiter::acquire_owned`].
+///
+/// # Cancel safety
+///
+/// Dropping it gives up the place in line; permits that were granted but not
+/// picked up come back, exactly.
+#[must_use = "futures do nothing unless polled"]
+pub struct Acquire<H: Deref<Target = Limiter>> {
+    pub(super) wait: Wait<H>,
+}
+
+/// The future of [`Limiter::reserve`] and [`Limiter::reserve_owned`].
+///
+/// # Cancel safety
+///
+/// As [`Acquire`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Reserve<H: Deref<Target = Limiter>> {
+    wait: Wait<H>,
+}
+
+/// Permits that were granted and come back unless they are
+/// [committed](Self::commit): for work that may turn out not to be done.
+///
+/// What comes back is what the limiter would have more of, had the permits
+/// never been granted: not more than the burst, and nothing that time has made
+/// up for already.
+///
+/// `mem::forget` is a commit that keeps a few bytes of account for ever.
+///
+/// ```
+/// use selvedge::rate::Limiter;
+/// use selvedge::nz;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+/// #     .unwrap().block_on(async {
+/// let limiter = Limiter::per_second(nz!(1));
+/// let permit = limiter.reserve(1).await?;
+/// assert!(limiter.try_acquire(1).is_err());
+/// drop(permit); // The request was never sent.
+/// limiter.reserve(1).await?.commit();
+/// assert!(limiter.try_acquire(1).is_err());
+/// # Ok::<(), selvedge::rate::AcquireError>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "dropping it gives the permits back"]
+pub struct Reservation<H: Deref<Target = Limiter>> {
+    // None once it is settled.
+    limiter: Option<H>,
+    id: u64,
+    permits: usize,
+}
+
+/// Waiting for a grant.
+pub(super) struct Wait<H: Deref<Target = Limiter>> {
+    // None once it is over.
+    limiter: Option<H>,
+    permits: usize,
+    /// Whether a deadline is asked for; streams have nobody to tell.
+    bounded: bool,
+    /// Whether the permits may come back after they are picked up.
+    holds: bool,
+    place: Option<Place>,
+    alarm: Alarm,
+}
+
+/// A place in line.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    ticket: Ticket,
+    id: u64,
+    permits: u32,
+    deadline: Option<Deadline>,
+    /// For when the timer is set.
+    alarm: Option<u64>,
+}
+
+/// What a look at the limiter found.
+enum Look {
+    /// Granted under this id, which is 0 unless the permits may come back.
+    Granted(u64),
+    /// To look again at this time, if there is one.
+    Until(Place, Option<Instant>),
+    Refused(AcquireError),
+}
+
+/// The time, as everybody tells it and as the schedule does.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    at: Instant,
+    nanos: u64,
+}
+
+impl Now {
+    fn read() -> Self {
+        let at = rt::now();
+        Self { at, nanos: nanos(at) }
+    }
+}
+
+impl Limiter {
+    /// Waits for `n` permits, all at once. Nothing is given at once.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::Late`] at once if the permits cannot be there by the
+    /// deadline that the caller is under (see [`timeout`]), and at the deadline
+    /// if the limiter was slowed down meanwhile; [`AcquireError::TooMany`] if
+    /// `n` is more than the burst.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`Acquire`].
+    pub fn acquire(&self, n: usize) -> Acquire<&Self> {
+        Acquire { wait: Wait::new(self, n, true, false) }
+    }
+
+    /// [`acquire`](Self::acquire), to move into a task.
+    pub fn acquire_owned(this: &Arc<Self>, n: usize) -> Acquire<Arc<Self>> {
+        Acquire { wait: Wait::new(Arc::clone(this), n, true, false) }
+    }
+
+    /// Waits for `n` permits that may be given back.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`Reserve`].
+    pub fn reserve(&self, n: usize) -> Reserve<&Self> {
+        Reserve { wait: Wait::new(self, n, true, true) }
+    }
+
+    /// [`reserve`](Self::reserve), for permits that travel.
+    pub fn reserve_owned(this: &Arc<Self>, n: usize) -> Reserve<Arc<Self>> {
+        Reserve { wait: Wait::new(Arc::clone(this), n, true, true) }
+    }
+
+    /// Blocks the calling thread until it has `n` permits. It stands in the
+    /// same line as the tasks. Not for a runtime's own threads, least of all
+    /// where the clock is paused: it would wait for ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire); the deadline is that of
+    /// [`timeout::within`].
+    pub fn acquire_blocking(&self, n: usize) -> Result<(), AcquireError> {
+        Wait::new(self, n, true, false).block().map(drop)
+    }
+
+    /// Blocks the calling thread until it has `n` permits that may be given
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire_blocking`](Self::acquire_blocking).
+    pub fn reserve_blocking(&self, n: usize) -> Result<Reservation<&Self>, AcquireError> {
+        let mut wait = Wait::new(self, n, true, true);
+        let id = wait.block()?;
+        Ok(Reservation { limiter: Some(self), id, permits: n })
+    }
+}
+
+impl<H: Deref<Target = Limiter>> Wait<H> {
+    pub(super) fn new(limiter: H, permits: usize, bounded: bool, holds: bool) -> Self {
+        let alarm = Alarm::new();
+        Self { limiter: Some(limiter), permits, bounded, holds, place: None, alarm }
+    }
+
+    /// Waits in a task: the id of the grant.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, AcquireError>> {
+        loop {
+            match self.look(|| Waiter::Task(context.waker().clone())) {
+                Look::Granted(id) => return Poll::Ready(Ok(id)),
+                Look::Refused(error) => return Poll::Ready(Err(error)),
+                Look::Until(place, at) => {
+                    self.place = Some(place);
+                    let Some(at) = at else { return Poll::Pending };
+                    ready!(self.alarm.poll(at, context));
+                }
+            }
+        }
+    }
+
+    /// Waits in a thread.
+    pub(super) fn block(&mut self) -> Result<u64, AcquireError> {
+        loop {
+            match self.look(Waiter::this_thread) {
+                Look::Granted(id) => return Ok(id),
+                Look::Refused(error) => return Err(error),
+                Look::Until(place, at) => {
+                    self.place = Some(place);
+                    // Woken or not, the next look tells.
+                    let _ = rt::park_until(at);
+                }
+            }
+        }
+    }
+
+    /// Looks for a grant; `waiter` is who to wake for it.
+    fn look(&mut self, waiter: impl Fn() -> Waiter) -> Look {
+        let limiter = self.limiter.as_deref().expect("polled after it was ready");
+        let Some(place) = self.place else {
+            return limiter.arrive(self.permits, self.bounded, self.holds, waiter);
+        };
+        let look = limiter.look_again(place, self.holds, waiter());
+        if !matches!(look, Look::Until(..)) {
+            // The place is gone, and so is its timer.
+            self.place = None;
+            self.alarm = Alarm::new();
+        }
+        look
+    }
+
+    /// After the grant: what the permits come from.
+    fn finish(&mut self) -> H {
+        self.limiter.take().expect("it was there for the grant")
+    }
+}
+
+impl Limiter {
+    /// The first look: permits at once, or a place in line.
+    fn arrive(&self, n: usize, bounded: bool, holds: bool, waiter: impl Fn() -> Waiter) -> Look {
+        let mut prepared = None;
+        loop {
+            let now = Now::read();
+            let mut state = self.serve(self.state.lock(), now.nanos);
+            let permits = match state.permits(n) {
+                Ok(permits) => permits,
+                Err(many) => return Look::Refused(AcquireError::TooMany(many)),
+            };
+            let Err(wait) = state.take(now.nanos, permits) else {
+                return Look::Granted(if holds { state.hold(permits) } else { 0 });
+            };
+            let Some((waiter, deadline)) = prepared.take() else {
+                // Unlocked: the clone of a waker is foreign code.
+                drop(state);
+                prepared = Some((waiter(), timeout::current().filter(|_| bounded)));
+                continue;
+            };
+            let due = now.nanos.saturating_add(wait);
+            if let Some(late) = deadline.and_then(|deadline| too_late(deadline, now, due)) {
+                state.refused += 1;
+                drop(state);
+                drop(waiter);
+                return Look::Refused(late);
+            }
+            let (ticket, id) = state.join(waiter, permits, due);
+            let place = Place { ticket, id, permits, deadline, alarm: None };
+            return place.until(now, due, state.catch_up());
+        }
+    }
+
+    /// Another look, from a place in line.
+    fn look_again(&self, place: Place, holds: bool, waiter: Waiter) -> Look {
+        let Place { ticket, id, permits, deadline, .. } = place;
+        let now = Now::read();
+        // Wakers are dropped after the lock is released (the first declared is
+        // the last dropped).
+        let displaced;
+        let mut state = self.state.lock();
+        let (due, late) = loop {
+            match state.look(now.nanos, ticket, id, permits) {
+                Turn::Granted if holds => return Look::Granted(id),
+                Turn::Granted => {
+                    state.settle(id);
+                    return Look::Granted(id);
+                }
+                Turn::Mine(own) => {
+                    displaced = own;
+                    if !holds {
+                        state.settle(id);
+                    }
+                    drop(self.serve(state, now.nanos));
+                    drop(displaced);
+                    return Look::Granted(id);
+                }
+                Turn::At(due) => {
+                    break (due, deadline.and_then(|deadline| too_late(deadline, now, due)));
+                }
+                Turn::Behind => {}
+            }
+            // Those before us.
+            if let Some(other) = state.next_to_wake(now.nanos) {
+                drop(state);
+                other.wake();
+                state = self.state.lock();
+            } else {
+                // Our timer is for when nobody polls the head: when all that
+                // are in line now can have been served.
+                let late = deadline.and_then(|deadline| too_late(deadline, now, u64::MAX));
+                break (state.due_of_all(now.nanos), late);
+            }
+        };
+        if let Some(late) = late {
+            displaced = state.leave(ticket, permits);
+            state.refused += 1;
+            drop(self.serve(state, now.nanos));
+            drop(displaced);
+            return Look::Refused(late);
+        }
+        displaced = state.stay(ticket, due, waiter);
+        let until = place.until(now, due, state.catch_up());
+        drop(state);
+        drop(displaced);
+        until
+    }
+}
+
+/// The error, if `due` (`u64::MAX`: nobody knows when) is beyond the deadline.
+fn too_late(deadline: Deadline, now: Now, due: u64) -> Option<AcquireError> {
+    let needs = (due < u64::MAX).then(|| Duration::from_nanos(due.saturating_sub(now.nanos)));
+    let late = match needs {
+        Some(_) => nanos(deadline.instant()) < due,
+        None => deadline.instant() <= now.at,
+    };
+    late.then_some(AcquireError::Late(Late { deadline, needs }))
+}
+
+impl Place {
+    /// When to look again. A turn that comes within half of what may be caught
+    /// up with waits for so long: timers, and what they wake, are not for
+    /// free, and all that becomes due until then is granted in one batch.
+    fn until(mut self, now: Now, due: u64, catch_up: u64) -> Look {
+        let grain = catch_up / 2;
+        let alarm = match self.alarm {
+            Some(set) if (due..=due.saturating_add(grain)).contains(&set) => set,
+            _ => due.max(now.nanos + grain),
+        };
+        let deadline = self.deadline.map_or(u64::MAX, |deadline| nanos(deadline.instant()));
+        let alarm = alarm.min(deadline);
+        self.alarm = Some(alarm);
+        if alarm == u64::MAX {
+            return Look::Until(self, None);
+        }
+        let wait = Duration::from_nanos(alarm.saturating_sub(now.nanos));
+        // Beyond what the clock can hold: never.
+        Look::Until(self, now.at.checked_add(wait))
+    }
+}
+
+impl<H: Deref<Target = Limiter>> Drop for Wait<H> {
+    fn drop(&mut self) {
+        let (Some(limiter), Some(place)) = (self.limiter.as_deref(), self.place) else { return };
+        let now = Now::read();
+        let mut state = limiter.state.lock();
+        let waiter = state.leave(place.ticket, place.permits);
+        if waiter.is_none() {
+            state.refund(place.id);
+        }
+        drop(limiter.serve(state, now.nanos));
+        // Unlocked: the last waker of a task drops what the task holds.
+        drop(waiter);
+    }
+}
+
+// No reference into the futures themselves is ever made.
+impl<H: Deref<Target = Limiter>> Unpin for Wait<H> {}
+impl<H: Deref<Target = Limiter>> Unpin for Acquire<H> {}
+impl<H: Deref<Target = Limiter>> Unpin for Reserve<H> {}
+
+impl<H: Deref<Target = Limiter>> Future for Acquire<H> {
+    type Output = Result<(), AcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let granted = ready!(self.wait.poll(context));
+        drop(self.wait.finish());
+        Poll::Ready(granted.map(drop))
+    }
+}
+
+impl<H: Deref<Target = Limiter>> Future for Reserve<H> {
+    type Output = Result<Reservation<H>, AcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let granted = ready!(self.wait.poll(context));
+        let limiter = self.wait.finish();
+        Poll::Ready(granted.map(|id| Reservation {
+            limiter: Some(limiter),
+            id,
+            permits: self.wait.permits,
+        }))
+    }
+}
+
+impl<H: Deref<Target = Limiter>> Reservation<H> {
+    /// How many permits these are.
+    #[must_use]
+    pub fn permits(&self) -> usize {
+        self.permits
+    }
+
+    /// The permits are used: they do not come back.
+    pub fn commit(mut self) {
+        if let Some(limiter) = self.limiter.take() {
+            limiter.state.lock().settle(self.id);
+        }
+    }
+}
+
+impl<H: Deref<Target = Limiter>> Drop for Reservation<H> {
+    fn drop(&mut self) {
+        if let Some(limiter) = self.limiter.take() {
+            let now = Now::read();
+            let mut state = limiter.state.lock();
+            state.refund(self.id);
+            drop(limiter.serve(state, now.nanos));
+        }
+    }
+}
+
+impl<H: Deref<Target = Limiter>> fmt::Debug for Wait<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait")
+            .field("permits", &self.permits)
+            .field("waiting", &self.place.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<H: Deref<Target = Limiter>> fmt::Debug for Acquire<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Acquire").field(&self.wait).finish()
+    }
+}
+
+impl<H: Deref<Target = Limiter>> fmt::Debug for Reserve<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reserve").field(&self.wait).finish()
+    }
+}
+
+impl<H: Deref<Target = Limiter>> fmt::Debug for Reservation<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("permits", &self.permits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,153 @@
+//! Timers finer than tokio's, whose grain is a millisecond.
+//!
+//! One thread, started by the first of them, sleeps until the next is due. It
+//! is some 0.1 ms late where nothing else is to be done. Where tokio's clock
+//! is not the system's (a test has paused it), tokio's own timers are used:
+//! only they move with it.
+
+use super::Instant;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant as StdInstant;
+
+/// A timer that can be set again.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    set: Set,
+}
+
+#[derive(Debug, Default)]
+enum Set {
+    #[default]
+    Not,
+    Here(Key),
+    Tokio(Pin<Box<tokio::time::Sleep>>),
+}
+
+/// When, and which of those.
+type Key = (StdInstant, u64);
+
+impl Alarm {
+    /// One that is not set.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { set: Set::Not }
+    }
+
+    /// Ready once it is `at`. Until then it is set for that, and for the
+    /// caller, whatever it was set for before.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime, if no thread can be started.
+    pub fn poll(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let before = StdInstant::now();
+        let now = Instant::now().into_std();
+        if now >= at.into_std() {
+            self.set = Set::Not;
+            return Poll::Ready(());
+        }
+        if before <= now && now <= StdInstant::now() {
+            let old = match &self.set {
+                Set::Here(key) => Some(*key),
+                _ => None,
+            };
+            if let Some(key) = set(at.into_std(), old, context.waker()) {
+                if old != Some(key) {
+                    self.set = Set::Here(key);
+                }
+                return Poll::Pending;
+            }
+        }
+        if let Set::Tokio(sleep) = &mut self.set {
+            if sleep.deadline() != at {
+                sleep.as_mut().reset(at);
+            }
+        } else {
+            self.set = Set::Tokio(Box::pin(tokio::time::sleep_until(at)));
+        }
+        let Set::Tokio(sleep) = &mut self.set else { unreachable!("set above") };
+        sleep.as_mut().poll(context)
+    }
+}
+
+impl Drop for Set {
+    fn drop(&mut self) {
+        if let Self::Here(key) = self {
+            let waker = timers().entries.remove(key);
+            // Unlocked: it may be the last of its task.
+            drop(waker);
+        }
+    }
+}
+
+struct Timers {
+    entries: BTreeMap<Key, Waker>,
+    next: u64,
+    started: bool,
+}
+
+static TIMERS: Mutex<Timers> =
+    Mutex::new(Timers { entries: BTreeMap::new(), next: 0, started: false });
+static CHANGED: Condvar = Condvar::new();
+
+fn timers() -> MutexGuard<'static, Timers> {
+    TIMERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sets a timer; `None` if there is no thread for it. `old` is kept if it is
+/// set for the same time, and otherwise left to the caller.
+fn set(at: StdInstant, old: Option<Key>, waker: &Waker) -> Option<Key> {
+    // Cloned, and dropped, unlocked: that is foreign code.
+    let mut waker = waker.clone();
+    let mut timers = timers();
+    if let Some(key) = old.filter(|key| key.0 == at)
+        && let Some(set) = timers.entries.get_mut(&key)
+    {
+        std::mem::swap(set, &mut waker);
+        drop(timers);
+        return Some(key);
+    }
+    if !timers.started {
+        let thread = std::thread::Builder::new().name("selvedge-timer".to_owned());
+        thread.spawn(run).ok()?;
+        timers.started = true;
+    }
+    let key = (at, timers.next);
+    timers.next += 1;
+    let first = timers.entries.first_key_value().is_none_or(|(first, _)| at < first.0);
+    timers.entries.insert(key, waker);
+    drop(timers);
+    if first {
+        CHANGED.notify_one();
+    }
+    Some(key)
+}
+
+/// The thread.
+fn run() {
+    let mut timers = timers();
+    loop {
+        let Some(first) = timers.entries.first_entry() else {
+            timers = CHANGED.wait(timers).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        let left = first.key().0.saturating_duration_since(StdInstant::now());
+        if left.is_zero() {
+            let waker = first.remove();
+            drop(timers);
+            // A waker that panics is its executor's bug, and must not end the
+            // timers of others. The payload's drop is foreign code as well.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                std::mem::forget(payload);
+            }
+            timers = self::timers();
+        } else {
+            let waited = CHANGED.wait_timeout(timers, left);
+            timers = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
