@@ -28,7 +28,7 @@ fn drained<T>(rx: &Receiver<T>) -> Vec<T> {
 /// Two producers, one consumer: each item arrives once, either first.
 #[test]
 fn two_producers_one_consumer() {
-    let model = Model::new("queue::two_producers_one_consumer").pct(5_000, 3);
+    let model = Model::new("queue::two_producers_one_consumer").pct(20_000, 3);
     model.reaches([[1, 2], [2, 1]], || {
         let (tx, rx) = queue::bounded(selvedge::nz!(2));
         let producers = [1, 2].map(|n| {
@@ -44,12 +44,52 @@ fn two_producers_one_consumer() {
     });
 }
 
+/// The same through one slot, where the producers also wait for each other's
+/// room. Loom does not end on it.
+#[test]
+fn two_producers_share_one_slot() {
+    let model = Model::new("queue::two_producers_share_one_slot").pct(10_000, 3).shuttle_only();
+    model.reaches([[1, 2], [2, 1]], || {
+        let (tx, rx) = queue::bounded(selvedge::nz!(1));
+        let producers = [1, 2].map(|n| {
+            let tx = tx.clone();
+            spawn(move || tx.send(n).unwrap())
+        });
+        let consumer = spawn(move || [rx.recv().unwrap(), rx.recv().unwrap()]);
+        for producer in producers {
+            producer.join().unwrap();
+        }
+        drop(tx);
+        consumer.join().unwrap()
+    });
+}
+
+/// One producer, two consumers that both wait: each gets one item.
+#[test]
+fn two_consumers_share_a_producer() {
+    let model = Model::new("queue::two_consumers_share_a_producer").pct(10_000, 3).shuttle_only();
+    model.reaches([[1, 2], [2, 1]], || {
+        let (tx, rx) = queue::bounded(selvedge::nz!(1));
+        let consumers = [0, 1].map(|_| {
+            let rx = rx.clone();
+            spawn(move || rx.recv().unwrap())
+        });
+        let producer = spawn(move || {
+            tx.send(1).unwrap();
+            tx.send(2).unwrap();
+            tx
+        });
+        let _tx = producer.join().unwrap();
+        consumers.map(|consumer| consumer.join().unwrap())
+    });
+}
+
 /// One producer, two consumers, of which one waits and one tries: each item
 /// goes to one of them, the earlier to the earlier.
 #[test]
 fn one_producer_two_consumers() {
     let expected = [(1, None), (1, Some(2)), (2, Some(1))];
-    Model::new("queue::one_producer_two_consumers").pct(5_000, 3).reaches(expected, || {
+    Model::new("queue::one_producer_two_consumers").pct(20_000, 3).reaches(expected, || {
         let (tx, rx) = queue::unbounded();
         let waits = spawn({
             let rx = rx.clone();
@@ -90,7 +130,7 @@ fn chain_of_blocks_hands_over_in_order() {
 type Ends<T> = (Sender<T>, Receiver<T>);
 
 fn hand_over(name: &'static str, items: usize, make: fn() -> Ends<Tracked<usize>>) {
-    Model::new(name).pct(5_000, 3).holds(move || {
+    Model::new(name).pct(20_000, 3).holds(move || {
         let drops = Drops::new();
         let (tx, rx) = make();
         let producer = spawn({
@@ -108,7 +148,7 @@ fn hand_over(name: &'static str, items: usize, make: fn() -> Ends<Tracked<usize>
 /// before a close is seen by who learns of it.
 #[test]
 fn send_and_close_publish() {
-    Model::new("queue::send_and_close_publish").pct(5_000, 3).holds(|| {
+    Model::new("queue::send_and_close_publish").pct(20_000, 3).holds(|| {
         let (tx, rx) = queue::unbounded();
         let seen = Arc::new(AtomicUsize::new(0));
         let producer = spawn({
@@ -159,7 +199,7 @@ fn close_now_conserves() {
         (Some(1), vec![], vec![2]),
         (Some(1), vec![2], vec![]),
     ];
-    Model::new("queue::close_now_conserves").pct(5_000, 3).reaches(expected, || {
+    Model::new("queue::close_now_conserves").pct(20_000, 3).reaches(expected, || {
         let (tx, rx) = queue::unbounded();
         let closer = spawn({
             let tx = tx.clone();
@@ -179,7 +219,7 @@ fn close_now_conserves() {
 /// Close wakes every waiting receiver, a thread and a task.
 #[test]
 fn close_wakes_every_receiver() {
-    Model::new("queue::close_wakes_every_receiver").pct(5_000, 3).holds(|| {
+    Model::new("queue::close_wakes_every_receiver").pct(20_000, 3).holds(|| {
         let (tx, rx) = queue::bounded::<()>(selvedge::nz!(1));
         let thread = spawn({
             let rx = rx.clone();
@@ -197,7 +237,7 @@ fn close_wakes_every_receiver() {
 /// Close wakes every waiting sender and gives each its value back.
 #[test]
 fn close_wakes_every_sender() {
-    Model::new("queue::close_wakes_every_sender").pct(5_000, 3).holds(|| {
+    Model::new("queue::close_wakes_every_sender").pct(20_000, 3).holds(|| {
         let (tx, rx) = queue::bounded(selvedge::nz!(1));
         tx.send(0).unwrap();
         let thread = spawn({
@@ -220,7 +260,7 @@ fn close_wakes_every_sender() {
 /// sends it again.)
 #[test]
 fn cancelled_recv_hands_its_wake_up_on() {
-    let model = Model::new("queue::cancelled_recv_hands_its_wake_up_on").pct(5_000, 3);
+    let model = Model::new("queue::cancelled_recv_hands_its_wake_up_on").pct(20_000, 3);
     model.reaches([true, false], || {
         let (tx, rx) = queue::unbounded();
         let cancelled = spawn({
@@ -250,7 +290,7 @@ fn cancelled_recv_hands_its_wake_up_on() {
 #[test]
 fn dropped_stream_hands_its_wake_up_on() {
     use futures_core::Stream;
-    let model = Model::new("queue::dropped_stream_hands_its_wake_up_on").pct(5_000, 3);
+    let model = Model::new("queue::dropped_stream_hands_its_wake_up_on").pct(20_000, 3);
     model.holds(|| {
         let (tx, rx) = queue::unbounded();
         let dropped = spawn({
@@ -280,7 +320,7 @@ fn dropped_stream_hands_its_wake_up_on() {
 /// sent instead takes an item out, so that the other has room.)
 #[test]
 fn cancelled_send_hands_the_room_on() {
-    let model = Model::new("queue::cancelled_send_hands_the_room_on").pct(5_000, 3);
+    let model = Model::new("queue::cancelled_send_hands_the_room_on").pct(20_000, 3);
     model.reaches([true, false], || {
         let (tx, rx) = queue::bounded(selvedge::nz!(1));
         tx.send(0).unwrap();
@@ -313,7 +353,7 @@ fn cancelled_send_hands_the_room_on() {
 /// A batch wakes as many receivers as it has items.
 #[test]
 fn send_many_wakes_as_many() {
-    Model::new("queue::send_many_wakes_as_many").pct(5_000, 3).reaches([[1, 2], [2, 1]], || {
+    Model::new("queue::send_many_wakes_as_many").pct(20_000, 3).reaches([[1, 2], [2, 1]], || {
         let (tx, rx) = queue::unbounded();
         let receivers = [0, 1].map(|_| {
             let rx = rx.clone();
@@ -333,7 +373,7 @@ fn send_many_wakes_as_many() {
 /// Taking a batch wakes as many senders as it makes room for.
 #[test]
 fn recv_many_wakes_as_many() {
-    Model::new("queue::recv_many_wakes_as_many").pct(5_000, 3).holds(|| {
+    Model::new("queue::recv_many_wakes_as_many").pct(20_000, 3).holds(|| {
         let (tx, rx) = queue::bounded(selvedge::nz!(2));
         tx.send(0).unwrap();
         tx.send(0).unwrap();
@@ -359,7 +399,7 @@ fn recv_many_wakes_as_many() {
 /// The last sender's end closes: a waiting receiver wakes, having had all.
 #[test]
 fn last_sender_gone_ends_the_receiver() {
-    Model::new("queue::last_sender_gone_ends_the_receiver").pct(5_000, 3).holds(|| {
+    Model::new("queue::last_sender_gone_ends_the_receiver").pct(20_000, 3).holds(|| {
         let (tx, rx) = queue::unbounded();
         let senders = [1, 2].map(|n| {
             let tx = tx.clone();
