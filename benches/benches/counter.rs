@@ -71,7 +71,7 @@ fn safe(effort: Effort, threads: usize) -> Row {
     Contest::new(format!("safe, {threads} threads"), effort.rounds(9))
         .figure("SafeCounter", || {
             adds(threads, n, unit, |()| {
-                let _ = black_box(safe.inc());
+                black_box(safe.inc().unwrap());
             })
         })
         .figure("AtomicU64", || {
