@@ -46,9 +46,9 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Consumer<S> {
         .await
     }
 
-    /// What was not taken one by one.
-    pub(super) fn rest(self) -> impl Iterator<Item = Option<OutcomeOf<S::Item>>> {
-        self.shared.take().into_iter().map(|slot| slot.map(|(_, outcome)| outcome))
+    /// What was not taken one by one, in order.
+    pub(super) fn rest(self) -> Vec<Option<OutcomeOf<S::Item>>> {
+        self.shared.take()
     }
 
     fn poll(

@@ -43,8 +43,10 @@ struct State<S: Stream<Item: Future<Output: IntoOutcome>>> {
     failed: usize,
     taken: usize,
     /// Ordered: a slot for each item from `taken` on that is finished or has
-    /// a finished one behind it. Unordered: finished items.
-    ready: VecDeque<Option<(usize, OutcomeOf<S::Item>)>>,
+    /// a finished one behind it.
+    ready: VecDeque<Option<OutcomeOf<S::Item>>>,
+    /// Unordered: finished items, with their indices.
+    loose: VecDeque<(usize, OutcomeOf<S::Item>)>,
     lanes: usize,
     aborts: Vec<Abort>,
     stopped: Option<Stop>,
@@ -88,6 +90,7 @@ where
     /// Starts the first lane; each lane that finds an item starts the next.
     pub(super) fn start(source: S, settings: Settings) -> Arc<Self> {
         let Settings { limit, window, fail_fast, ordered, eager, each, hook } = settings;
+        let expected = if eager { expected(&source) } else { 0 };
         let state = State {
             source: Some(Box::pin(source)),
             pulling: false,
@@ -96,7 +99,8 @@ where
             done: 0,
             failed: 0,
             taken: 0,
-            ready: VecDeque::new(),
+            ready: VecDeque::with_capacity(expected),
+            loose: VecDeque::new(),
             lanes: 1,
             aborts: Vec::new(),
             stopped: None,
@@ -135,6 +139,12 @@ where
             abort.abort();
         }
     }
+}
+
+/// How many outcomes to make room for at once. A hint is a hint: one that
+/// promises too much must not cost the memory.
+pub(super) fn expected<S: Stream>(source: &S) -> usize {
+    source.size_hint().0.min(1 << 20)
 }
 
 /// Items after which a lane lets others run: a source may be endless and its
@@ -300,6 +310,17 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for Lane<S> {
 }
 
 impl<S: Stream<Item: Future<Output: IntoOutcome>>> State<S> {
+    /// The next outcome, if it is there.
+    fn next_ready(&mut self) -> Option<(usize, OutcomeOf<S::Item>)> {
+        match self.ready.front_mut().and_then(Option::take) {
+            Some(outcome) => {
+                self.ready.pop_front();
+                Some((self.taken, outcome))
+            }
+            None => self.loose.pop_front(),
+        }
+    }
+
     fn progress(&self) -> Progress {
         Progress {
             started: self.pulled,
@@ -333,10 +354,10 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> State<S> {
             if self.ready.len() <= slot {
                 self.ready.resize_with(slot + 1, || None);
             }
-            self.ready[slot] = Some((index, outcome));
+            self.ready[slot] = Some(outcome);
             wake &= slot == 0 || self.stopped.is_some();
         } else {
-            self.ready.push_back(Some((index, outcome)));
+            self.loose.push_back((index, outcome));
         }
         if wake { self.consumer.take() } else { None }
     }
@@ -376,8 +397,8 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
     ) -> Found<(usize, OutcomeOf<S::Item>)> {
         let mut state = self.state.lock();
         let stopping = state.stopped.is_some();
-        if streaming && !stopping && state.ready.front().is_some_and(Option::is_some) {
-            let item = state.ready.pop_front().flatten().expect("looked at above");
+        let item = if streaming && !stopping { state.next_ready() } else { None };
+        if let Some(item) = item {
             state.taken += 1;
             let called = state.idle.pop();
             // Fewer lanes than the limit may have been started: there was no
@@ -401,14 +422,14 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
         if stopping { Found::Stopping } else { Found::Nothing }
     }
 
-    /// What is ready, once the lanes have ended.
-    pub(super) fn take(&self) -> VecDeque<Option<(usize, OutcomeOf<S::Item>)>> {
+    /// What is ready, in order, once the lanes have ended.
+    pub(super) fn take(&self) -> Vec<Option<OutcomeOf<S::Item>>> {
         let mut state = self.state.lock();
         // Dropped here, not in the lane that lets go last.
         let source = state.source.take();
         let ready = std::mem::take(&mut state.ready);
         drop(state);
         drop(source);
-        ready
+        ready.into()
     }
 }

@@ -133,6 +133,10 @@ impl<I: Iterator> Stream for Iter<I> {
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<I::Item>> {
         Poll::Ready(self.0.next())
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
 }
 
 /// How far a gather is: see [`Gather::on_progress`].
@@ -279,11 +283,11 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
         self,
         fail_fast: bool,
     ) -> Result<(Vec<Option<OutcomeOf<S::Item>>>, Option<usize>), Interrupted> {
+        let mut slots = Vec::with_capacity(lanes::expected(&self.source));
         // Dropped before this returns, and with it what it runs.
         let mut run = InPlace::new(self.source, self.limit.get(), self.each);
         let token = self.token.unwrap_or_default();
         let mut cancelled = pin!(token.cancelled());
-        let mut slots = Vec::new();
         let mut failed = None;
         poll_fn(|context| {
             if let Poll::Ready(cause) = cancelled.as_mut().poll(context) {
@@ -346,7 +350,7 @@ where
         let mut consumer = self.start(false, true);
         match consumer.join().await {
             Some(Stop::Interrupted(interrupted)) => Err(interrupted),
-            _ => Ok(consumer.rest().flatten().collect()),
+            _ => Ok(consumer.rest().into_iter().flatten().collect()),
         }
     }
 
@@ -372,7 +376,7 @@ where
             Some(Stop::Failed(index)) => Some(index),
             None => None,
         };
-        consumer::values(consumer.rest().collect(), failed)
+        consumer::values(consumer.rest(), failed)
     }
 
     /// The values and the failures, each with its index.
