@@ -13,6 +13,8 @@ mod ground;
 mod naive;
 #[cfg(not(loom))]
 mod offload;
+#[cfg(not(loom))]
+mod pipeline;
 #[cfg(target_os = "linux")]
 mod process;
 mod queue;

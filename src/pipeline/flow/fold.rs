@@ -8,13 +8,14 @@ use crate::outcome::Panic;
 use crate::queue::Receiver;
 use crate::rt;
 use crate::semaphore::Semaphore;
-use crate::sync::Arc;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc as Shared;
 
 /// Parcels that are taken at a time.
 const BATCH: NonZeroUsize = crate::nz!(128);
+/// Batches after which a queue that is never empty lets others run.
+const TURNS: u64 = 16;
 
 pub(super) struct Fold<A, F, T> {
     sum: A,
@@ -62,9 +63,9 @@ where
     pub(super) async fn drive(
         &mut self,
         from: Receiver<Parcel<T>>,
-        window: Arc<Semaphore>,
+        window: &Semaphore,
     ) -> Result<(), ()> {
-        let mut batch = Vec::new();
+        let (mut batch, mut turns) = (Vec::new(), 0);
         // Closed without an end: somebody died.
         while from.recv_many_async(&mut batch, BATCH).await.is_ok() {
             for parcel in batch.drain(..) {
@@ -87,9 +88,10 @@ where
                 }
                 window.add_permits(1);
             }
-            // A queue that is never empty is no reason to keep the others
-            // waiting.
-            rt::yield_now().await;
+            turns += 1;
+            if turns % TURNS == 0 {
+                rt::yield_now().await;
+            }
         }
         Err(())
     }

@@ -77,7 +77,8 @@ use crate::queue::Receiver;
 use crate::scope::{Scope, scope};
 use crate::semaphore::Semaphore;
 use crate::sync::Arc;
-use crate::timeout::{Graced, with_timeout};
+use crate::sync::unmodelled::Mutex;
+use crate::timeout::{Elapsed, with_timeout};
 use fold::Fold;
 use futures_core::Stream;
 use std::any::Any;
@@ -163,10 +164,46 @@ struct Settings {
     meter: Option<Meter>,
 }
 
-/// What a stage needs in order to start.
+/// Why the fold did not come to the end of the source.
+enum Early {
+    /// It failed, or what it takes from is gone.
+    Unfinished,
+    Elapsed(Elapsed),
+}
+
+/// What a stage needs in order to start. It lives as long as the fold does;
+/// then threads that wait somewhere are told that it is over.
 struct Running {
-    scope: Scope<()>,
+    scope: Scope<Early>,
     window: Arc<Semaphore>,
+    on_end: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    /// One for each thread that is waited for, cancelled when it has ended.
+    threads: Threads,
+}
+
+type Threads = std::sync::Arc<Mutex<Vec<Token>>>;
+
+impl Running {
+    fn on_end(&self, call: impl FnOnce() + Send + 'static) {
+        unpoisoned(&self.on_end).push(Box::new(call));
+    }
+
+    fn wait_for(&self, ended: Token) {
+        unpoisoned(&self.threads).push(ended);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.window.close();
+        for call in std::mem::take(&mut *unpoisoned(&self.on_end)) {
+            call();
+        }
+    }
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A line on its way.
@@ -378,32 +415,43 @@ impl<T: Send + 'static> Flow<T> {
         let stop = settings.token.map_or_else(Token::new, |token| token.child());
         let mut fold = Fold::new(initial, fold, gauge, settings.samples);
         fold.malformed_at_most = settings.malformed_at_most;
-        let run = scope().token(&stop).cleanup_within(Duration::MAX).run(|scope| {
-            let window = Arc::new(Semaphore::new(window));
-            let running = Running { scope, window };
-            let from = start(&running);
-            fold.drive(from, running.window)
-        });
-        let (exit, elapsed) = match settings.within {
-            None => (run.await, None),
-            Some(allowance) => {
-                let run = with_timeout(run, allowance).named("run");
-                match run.or_grace(stop, Duration::MAX).await {
-                    Graced::InTime(exit) => (exit, None),
-                    Graced::Late(exit, elapsed) => (exit, Some(elapsed)),
-                    Graced::Dropped(_) => return Err(Error::Shutdown),
+        let threads = Threads::default();
+        let exit = {
+            let (fold, threads) = (&mut fold, std::sync::Arc::clone(&threads));
+            let within = settings.within;
+            let body = |scope| async move {
+                let folding = async {
+                    let window = Arc::new(Semaphore::new(window));
+                    let running = Running { scope, window, on_end: Mutex::default(), threads };
+                    let from = start(&running);
+                    fold.drive(from, &running.window).await.map_err(|()| Early::Unfinished)
+                };
+                match within {
+                    None => folding.await,
+                    Some(allowance) => {
+                        let folded = with_timeout(folding, allowance).named("run").await;
+                        folded.unwrap_or_else(|elapsed| Err(Early::Elapsed(elapsed)))
+                    }
                 }
-            }
+            };
+            scope().token(&stop).run(body).await
         };
+        for ended in std::mem::take(&mut *unpoisoned(&threads)) {
+            ended.cancelled().await;
+        }
         if let Some(failed) = fold.failed {
             return Err(failed);
         }
-        let stopped = match (exit.outcome, elapsed) {
-            (Outcome::Panicked(panic), _) => return Err(fold.panicked_somewhere(panic)),
+        let stopped = match exit.outcome {
+            Outcome::Panicked(panic) => return Err(fold.panicked_somewhere(panic)),
             _ if fold.complete => None,
-            (Outcome::Cancelled(_), Some(elapsed)) => Some(Stopped::TimedOut(elapsed.into())),
-            (Outcome::Cancelled(cancelled), None) => Some(Stopped::Cancelled(cancelled)),
-            _ => return Err(Error::Shutdown),
+            Outcome::Cancelled(cancelled) => Some(Stopped::Cancelled(cancelled)),
+            Outcome::Err(Early::Elapsed(elapsed)) => Some(Stopped::TimedOut(elapsed.into())),
+            // A thread may hear of the cancel first, and go.
+            _ => match stop.check() {
+                Err(cancelled) => Some(Stopped::Cancelled(cancelled)),
+                Ok(()) => return Err(Error::Shutdown),
+            },
         };
         let stages = meter::counts(&settings.gauges);
         let (totals, read, samples) = fold.into_parts();

@@ -123,7 +123,9 @@ async fn pull<S: Stream<Item: AsRef<str>>>(mut lines: Pin<Box<S>>, mut outlet: O
     }
 }
 
-/// A thread that reads inputs.
+/// A thread that reads inputs. When the run ends it may be waiting for the
+/// window, which is closed, or for room in the queue, which has lost its
+/// receivers; or for a read, and nobody waits for that.
 pub(super) fn read<I>(
     running: &Running,
     gauge: Text<Gauge>,
@@ -134,12 +136,6 @@ where
     I: Iterator<Item = Input> + Send + 'static,
 {
     let (outlet, from) = Outlet::new(running, gauge, Text::default());
-    let window = Arc::clone(&running.window);
-    running.scope.on_exit("source", async move {
-        // It may wait for room; it is not waited for.
-        window.close();
-        Ok(())
-    });
     let name = "selvedge-source".to_owned();
     // If there is no thread, the outlet is gone, and no end was told.
     let _ = thread::Builder::new().name(name).spawn(move || blocks(inputs, max_line, outlet));

@@ -3,7 +3,7 @@
 use super::super::Reason;
 use super::super::meter::Gauge;
 use super::super::work::excerpt;
-use super::{Bound, Fault, Origin, Parcel, Running, guarded};
+use super::{Bound, Early, Fault, Origin, Parcel, Running, guarded};
 use crate::cancel::Token;
 use crate::outcome::Panic;
 use crate::queue::{self, Receiver, Sender};
@@ -27,7 +27,7 @@ struct Row<T, U, F> {
     work: F,
     gauge: Shared<Gauge>,
     lanes: usize,
-    scope: Scope<()>,
+    scope: Scope<Early>,
 }
 
 pub(super) fn tasks<T, U, F, W>(
@@ -64,7 +64,7 @@ where
         this.scope.spawn(lane);
     }
 
-    async fn lane(self: Arc<Self>, number: usize) -> Result<(), ()> {
+    async fn lane(self: Arc<Self>, number: usize) -> Result<(), Early> {
         let mut turns = 0;
         while let Ok(parcel) = self.from.recv_async().await {
             if turns == 0 && number < self.lanes {
@@ -152,14 +152,11 @@ where
 {
     let (to, next) = queue::bounded(bound.waiting);
     let ended = Token::new();
-    running.scope.on_exit(gauge.name(), {
-        let (from, ended) = (from.clone(), ended.clone());
-        async move {
-            // The stage before may be a thread that never closes it.
-            drop(from.close_now());
-            ended.cancelled().await;
-            Ok(())
-        }
+    running.wait_for(ended.clone());
+    running.on_end({
+        let from = from.clone();
+        // The stage before may be a thread that never closes it.
+        move || drop(from.close_now())
     });
     let stop = running.scope.token().clone();
     let name = "selvedge-stage".to_owned();
@@ -167,7 +164,9 @@ where
     // If there is no thread, its ends of the queues are gone: the run ends, and
     // no end was told.
     let _ = thread::Builder::new().name(name).spawn(move || {
-        let _guard = guard;
+        let _last = guard;
+        // Dropped before: what they hold is gone when the end is told.
+        let (gauge, from, to, work) = (gauge, from, to, work);
         serve(&gauge, bound, &from, &to, &stop, &work);
     });
     next
