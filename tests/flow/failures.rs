@@ -4,6 +4,7 @@ use super::support::{paused, perturbed};
 use super::{Alive, ms, number, numbers};
 use selvedge::nz;
 use selvedge::pipeline::{Error, Flow, Input, Overflow, Pipeline, Reason, key_value};
+use std::future::poll_fn;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::time::sleep;
@@ -47,9 +48,9 @@ fn the_first_panic_in_order_fails_the_run_at_its_line() {
                         boom();
                     }
                     let (one, early) = (alive.one(), if n == 7 { 0 } else { perturb.below(50) });
-                    async move {
+                    let bomb = (hit && what == Boom::Drop).then(|| Bomb);
+                    let mut work = Box::pin(async move {
                         let _one = one;
-                        let _bomb = (hit && what == Boom::Drop).then(|| Bomb);
                         sleep(ms(early)).await;
                         match what {
                             Boom::Poll if hit => boom(),
@@ -57,7 +58,12 @@ fn the_first_panic_in_order_fails_the_run_at_its_line() {
                             _ => {}
                         }
                         Ok(n)
-                    }
+                    });
+                    // Dropped with the future, and not before.
+                    poll_fn(move |context| {
+                        let _bomb = &bomb;
+                        work.as_mut().poll(context)
+                    })
                 }
             });
             let fold = |last: &mut u32, n| {
