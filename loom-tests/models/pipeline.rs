@@ -6,7 +6,6 @@
 
 use super::kit::Model;
 use selvedge::cancel::Token;
-use selvedge::nz;
 use selvedge::pipeline::{Bound, Error, Flow, Reason, Report, Stopped};
 use selvedge::rt;
 use selvedge::sync::future::block_on;
@@ -55,7 +54,7 @@ fn later() {
 
 /// Two lanes, and room for one line in front of them.
 fn two() -> Bound {
-    Bound::new(nz!(2)).waiting(nz!(1))
+    Bound::new(selvedge::nz!(2)).waiting(selvedge::nz!(1))
 }
 
 fn number(line: &str) -> Result<usize, Reason> {
@@ -116,8 +115,7 @@ fn every_line_is_folded_once_and_in_order() {
             let report = block_on(in_order(flow)).unwrap();
             assert_eq!((report.totals, report.read.lines, alive.count()), (3, 3, 0));
             assert_eq!(report.stopped, None);
-            let order = done.lock().unwrap().clone();
-            order
+            std::mem::take(&mut *done.lock().unwrap())
         });
         caller.join().unwrap()
     });
@@ -141,11 +139,11 @@ fn never_more_lines_are_out_than_the_window() {
                     most.fetch_max(now, Ordering::Relaxed);
                 }
             });
-            let one = Bound::new(nz!(1)).waiting(nz!(1));
+            let one = Bound::new(selvedge::nz!(1)).waiting(selvedge::nz!(1));
             let flow = Flow::lines("lines", source)
                 .tasks("first", one, |line| async move { number(&line) })
                 .tasks("second", one, |n| async move { Ok(n) })
-                .window(nz!(2));
+                .window(selvedge::nz!(2));
             let fold = flow.fold(0, |next, n| {
                 assert_eq!(n, *next);
                 *next += 1;
@@ -242,8 +240,7 @@ fn the_first_panic_in_order_is_the_one_reported() {
             let Err(Error::Panicked { at, stage, .. }) = error else { panic!("it went well") };
             assert_eq!((at.line, at.offset, stage), (2, 2, Some("panic")));
             assert_eq!((folded, alive.count()), (1, 0));
-            let order = panicked.lock().unwrap().clone();
-            order
+            std::mem::take(&mut *panicked.lock().unwrap())
         });
         caller.join().unwrap()
     });
@@ -299,7 +296,7 @@ fn cancelled_it_waits_for_its_threads() {
             move || {
                 let alive = Alive::default();
                 let (held, at_work) = (alive.one(), alive.clone());
-                let one = Bound::new(nz!(1)).waiting(nz!(1));
+                let one = Bound::new(selvedge::nz!(1)).waiting(selvedge::nz!(1));
                 let flow = Flow::lines("lines", ["0", "1"]).threads("compute", one, move |line| {
                     let _held = &held;
                     let _one = at_work.one();
@@ -331,7 +328,7 @@ fn a_panic_on_a_thread_fails_the_run_at_its_line() {
         let caller = on_an_actor(|| {
             let alive = Alive::default();
             let held = alive.one();
-            let one = Bound::new(nz!(1)).waiting(nz!(1));
+            let one = Bound::new(selvedge::nz!(1)).waiting(selvedge::nz!(1));
             let flow = Flow::lines("lines", ["0", "1", "2"])
                 .tasks("parse", one, |line| async move { number(&line) })
                 .threads("panic", one, move |n| {

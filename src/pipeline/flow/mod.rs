@@ -196,7 +196,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.window.close();
-        for call in std::mem::take(&mut *unpoisoned(&self.on_end)) {
+        let calls = std::mem::take(&mut *unpoisoned(&self.on_end));
+        for call in calls {
             call();
         }
     }
@@ -436,7 +437,8 @@ impl<T: Send + 'static> Flow<T> {
             };
             scope().token(&stop).run(body).await
         };
-        for ended in std::mem::take(&mut *unpoisoned(&threads)) {
+        let threads = std::mem::take(&mut *unpoisoned(&threads));
+        for ended in threads {
             ended.cancelled().await;
         }
         if let Some(failed) = fold.failed {
