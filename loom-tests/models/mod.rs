@@ -19,6 +19,8 @@ mod pipeline;
 mod process;
 mod queue;
 #[cfg(not(loom))]
+mod queue_deadline;
+#[cfg(not(loom))]
 mod scope;
 mod semaphore;
 mod threads;

@@ -94,6 +94,15 @@ impl<T> SendFuture<'_, T> {
     pub fn into_value(mut self) -> Option<T> {
         self.value.take()
     }
+
+    /// Leaves the line, with the value; a wake-up that was under way goes to
+    /// the next.
+    pub(super) fn leave(&mut self) -> Option<T> {
+        if let Some(ticket) = self.ticket.take() {
+            self.sender.core().abandon_send(ticket);
+        }
+        self.value.take()
+    }
 }
 
 impl<T> Future for SendFuture<'_, T> {
@@ -131,9 +140,8 @@ impl<T> Future for SendFuture<'_, T> {
 
 impl<T> Drop for SendFuture<'_, T> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.sender.core().abandon_send(ticket);
-        }
+        // Unlocked: the value's drop is foreign code.
+        drop(self.leave());
     }
 }
 
@@ -180,11 +188,18 @@ impl<T> Future for RecvFuture<'_, T> {
     }
 }
 
-impl<T> Drop for RecvFuture<'_, T> {
-    fn drop(&mut self) {
+impl<T> RecvFuture<'_, T> {
+    /// Leaves the line; a wake-up that was under way goes to the next.
+    pub(super) fn leave(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.receiver.core().abandon_recv(ticket);
         }
+    }
+}
+
+impl<T> Drop for RecvFuture<'_, T> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -207,11 +222,18 @@ impl<T> Future for RecvManyFuture<'_, T> {
     }
 }
 
-impl<T> Drop for RecvManyFuture<'_, T> {
-    fn drop(&mut self) {
+impl<T> RecvManyFuture<'_, T> {
+    /// Leaves the line; a wake-up that was under way goes to the next.
+    pub(super) fn leave(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.receiver.core().abandon_recv(ticket);
         }
+    }
+}
+
+impl<T> Drop for RecvManyFuture<'_, T> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

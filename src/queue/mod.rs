@@ -34,6 +34,10 @@
 //! * **Waiting.** A waiting thread spins for about a microsecond and then
 //!   parks: an idle end uses no CPU. Who stops waiting (deadline, dropped
 //!   future) hands a wake-up that was meant for it to the next.
+//! * **Deadlines.** A blocking end waits for as long as it is told. A task's
+//!   waits until the deadline that the task is under, inherited or not, if it
+//!   is asked to ([`by_deadline`](SendFuture::by_deadline)); a value that was
+//!   not sent comes back. What is there when the deadline is noticed wins.
 //! * **Try.** `try_*` never wait for a peer. They take their end's mutex, whose
 //!   critical sections are a few instructions long.
 //! * **Capacity** is at least one, by type. There is no rendezvous.
@@ -64,12 +68,16 @@
 
 mod blocking;
 mod core;
+#[cfg(not(loom))]
+mod deadline;
 mod error;
 mod future;
 mod handles;
 mod storage;
 
 pub use blocking::{IntoIter, Iter, TryIter};
+#[cfg(not(loom))]
+pub use deadline::ByDeadline;
 pub use error::{
     Closed, RecvTimeoutError, SendError, SendTimeoutError, SenderPanicked, TryRecvError,
     TrySendError,
