@@ -178,3 +178,30 @@ fn many_callers_share_the_pool_of_the_process() {
         }
     });
 }
+
+#[test]
+fn a_runtime_that_is_dropped_abandons_its_jobs_and_leaves_the_pool_usable() {
+    let pool = std::sync::Arc::new(Pool::new(nz!(1), 1));
+    let (work, has_started, release) = held();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let running = {
+        let pool = std::sync::Arc::clone(&pool);
+        runtime.spawn(async move { pool.run(work).await })
+    };
+    let queued = {
+        let pool = std::sync::Arc::clone(&pool);
+        runtime.spawn(async move { pool.run(|_| panic!("it ran")).await })
+    };
+    runtime.block_on(async {
+        while has_started.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+    });
+    drop(runtime);
+    assert!(block_on(running).unwrap_err().is_cancelled());
+    assert!(block_on(queued).unwrap_err().is_cancelled());
+    assert_eq!((pool.stats().running, pool.stats().abandoned), (1, 1));
+    release.send(()).unwrap();
+    assert_eq!(block_on(pool.run(|_| 1)), Outcome::Ok(1));
+    assert_eq!((pool.stats().abandoned, pool.stats().abandoned_ever), (0, 1));
+}

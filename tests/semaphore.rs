@@ -111,6 +111,23 @@ fn a_waker_that_holds_a_permit_may_be_dropped_with_its_waiter() {
     assert_eq!(semaphore.available(), 1);
 }
 
+#[test]
+fn a_runtime_that_is_dropped_gives_permits_and_places_back() {
+    let semaphore = Arc::new(Semaphore::new(1));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for _ in 0..3 {
+        let acquire = Semaphore::acquire_owned(&semaphore, 1);
+        runtime.spawn(async move {
+            let _permit = acquire.await.unwrap();
+            std::future::pending::<()>().await;
+        });
+    }
+    runtime.block_on(tokio::task::yield_now());
+    assert_eq!(semaphore.available(), 0);
+    drop(runtime);
+    assert_eq!(semaphore.try_acquire().map(|permit| permit.count()), Ok(1));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Acquire(usize),

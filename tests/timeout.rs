@@ -10,9 +10,10 @@ use selvedge::outcome::TimedOut;
 use selvedge::timeout::{
     Deadline, Graced, Overrun, current, inherit, with_deadline, with_timeout, within,
 };
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{paused, perturbed};
+use support::{paused, perturbed, perturbed_by, under_seed};
 use tokio::time::{Instant, sleep};
 
 fn ms(n: u64) -> Duration {
@@ -207,13 +208,42 @@ fn a_poll_that_overruns_is_reported() {
 
 #[test]
 fn ten_thousand_timeouts_fire_at_once() {
-    paused().block_on(async {
+    perturbed_by(3, |perturb| async move {
         let start = Instant::now();
-        let tasks: Vec<_> =
-            (0..10_000).map(|_| tokio::spawn(with_timeout(sleep(ms(10_000)), ms(100)))).collect();
+        let sleep = |_| perturb.around(with_timeout(sleep(ms(10_000)), ms(100)));
+        let tasks: Vec<_> = (0..10_000).map(|n| tokio::spawn(sleep(n))).collect();
         for task in tasks {
             assert!(task.await.unwrap().is_err());
         }
         assert_eq!(start.elapsed(), ms(100));
     });
+}
+
+/// What the perturbed tests rest on: a seed is a schedule, the same each time,
+/// and another seed is another schedule.
+#[test]
+fn a_seed_replays_its_schedule() {
+    let trace = |seed| {
+        let trace = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&trace);
+        under_seed(seed, |perturb| async move {
+            let tasks = [0, 1, 2].map(|task| {
+                let into = Arc::clone(&into);
+                tokio::spawn(perturb.around(async move {
+                    for step in 0..4 {
+                        into.lock().unwrap().push((task, step));
+                        sleep(ms(10)).await;
+                    }
+                }))
+            });
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+        Arc::try_unwrap(trace).unwrap().into_inner().unwrap()
+    };
+    let traces: Vec<_> = (0..50).map(trace).collect();
+    assert_eq!(traces, (0..50).map(trace).collect::<Vec<_>>());
+    let different = traces.iter().collect::<HashSet<_>>().len();
+    assert!(different > 40, "{different} schedules of 50 seeds");
 }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// Under loom: every schedule with at most [`preemptions`](Self::preemptions)
 /// preemptions (3 unless told), up to what loom 0.7.2 misses. Under shuttle:
-/// depth-first over every schedule, or [`pct`](Self::pct) where that does not
-/// end.
+/// depth-first over every schedule, or [`pct`](Self::pct) or
+/// [`random`](Self::random) where that does not end.
 #[derive(Debug, Clone)]
 #[must_use]
 pub(crate) struct Model {
@@ -26,6 +26,8 @@ enum Search {
     All { at_most: usize },
     /// Probabilistic concurrency testing: executions, and preemptions each.
     Pct { executions: usize, depth: usize },
+    /// Any thread at any step, so many times.
+    Random { executions: usize },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,14 @@ impl Model {
     /// points, for models whose schedules are too many to try all.
     pub(crate) fn pct(mut self, executions: usize, depth: usize) -> Self {
         self.search = Search::Pct { executions, depth };
+        self
+    }
+
+    /// shuttle: `executions` schedules picked at random, for models that are
+    /// too long for PCT's few preemptions to fall everywhere.
+    #[cfg_attr(loom, allow(dead_code, reason = "the models that use it have no loom half"))]
+    pub(crate) fn random(mut self, executions: usize) -> Self {
+        self.search = Search::Random { executions };
         self
     }
 
@@ -171,7 +181,7 @@ impl Model {
         &self,
         body: impl Fn() -> O + Send + Sync + 'static,
     ) -> Option<(BTreeMap<O, u64>, String)> {
-        use ::shuttle::scheduler::{DfsScheduler, PctScheduler};
+        use ::shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler};
         use ::shuttle::{Config, Runner};
 
         if self.engines == Engines::LoomOnly {
@@ -197,6 +207,10 @@ impl Model {
                 let scheduler = PctScheduler::new_from_seed(SEED, depth, executions);
                 Runner::new(scheduler, config).run(run);
                 format!("PCT depth {depth}")
+            }
+            Search::Random { executions } => {
+                Runner::new(RandomScheduler::new_from_seed(SEED, executions), config).run(run);
+                "random".to_owned()
             }
         };
         Some((taken(&seen), bound))

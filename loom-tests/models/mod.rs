@@ -6,6 +6,8 @@
 pub(crate) mod kit;
 
 mod cancel;
+#[cfg(not(loom))]
+mod cancel_points;
 mod counter;
 #[cfg(not(loom))]
 mod gather;

@@ -39,7 +39,8 @@ exactly that set. An execution is one schedule, run from start to end.
 - *loom bound*: every schedule with at most so many preemptions, and for each of them the values that the memory
   orderings allow a load to return, up to what loom leaves out.
 - *shuttle bound*: `every schedule` is a depth-first search that ended; `PCT depth d` is so many random schedules,
-  always the same ones, which meet a bug that needs d ordered events with a known probability.
+  always the same ones, which meet a bug that needs d ordered events with a known probability; `random` is so many
+  with any thread at any step, always the same ones.
 - A `-` means that the claim is not one which that engine can show.
 
 What the engines cannot see, and nobody should read into a row:

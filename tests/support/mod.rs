@@ -64,13 +64,23 @@ pub(crate) fn paused() -> tokio::runtime::Runtime {
 /// Runs a test on the paused clock under 50 perturbed schedules, or under the
 /// one that SELVEDGE_SEED names.
 pub(crate) fn perturbed<F: Future<Output = ()>>(test: impl Fn(Perturb) -> F) {
+    perturbed_by(50, test);
+}
+
+/// [`perturbed`], under so many.
+pub(crate) fn perturbed_by<F: Future<Output = ()>>(seeds: u64, test: impl Fn(Perturb) -> F) {
     let seeds = match std::env::var("SELVEDGE_SEED") {
         Ok(seed) => vec![seed.parse().expect("SELVEDGE_SEED is a number")],
-        Err(_) => (0..50).collect::<Vec<u64>>(),
+        Err(_) => (0..seeds).collect::<Vec<u64>>(),
     };
     for seed in seeds {
-        let _blame = Blame(seed);
-        let perturb = Perturb(Arc::new(AtomicU64::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d))));
-        paused().block_on(perturb.around(test(perturb.clone())));
+        under_seed(seed, &test);
     }
+}
+
+/// Runs a test on the paused clock under the schedule that `seed` gives.
+pub(crate) fn under_seed<F: Future<Output = ()>>(seed: u64, test: impl FnOnce(Perturb) -> F) {
+    let _blame = Blame(seed);
+    let perturb = Perturb(Arc::new(AtomicU64::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d))));
+    paused().block_on(perturb.around(test(perturb.clone())));
 }
