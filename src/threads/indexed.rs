@@ -117,9 +117,14 @@ where
         }
         for range in written {
             for place in &mut out.spare_capacity_mut()[range] {
+                // One result whose drop panics must not keep the others alive;
+                // what surfaces is why there is no output.
                 // SAFETY: it was written (invariant 2) and is dropped once:
                 // ranges are disjoint, and the vector's length stays zero.
-                unsafe { place.assume_init_drop() };
+                let drop = AssertUnwindSafe(|| unsafe { place.assume_init_drop() });
+                if let Err(payload) = catch_unwind(drop) {
+                    discard(payload);
+                }
             }
         }
         match (outcome, panic) {

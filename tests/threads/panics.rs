@@ -138,6 +138,36 @@ fn panicking_destructors_do_not_break_the_join() {
     assert!(dropped.into_inner() >= 1);
 }
 
+/// Results whose destructors panic: every one is dropped all the same, and what
+/// surfaces is the panic that left them without an owner.
+#[test]
+fn panicking_destructors_of_results_leak_none_of_them() {
+    struct Grenade<'a>(&'a AtomicI64);
+    impl Drop for Grenade<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+            if !std::thread::panicking() {
+                panic_any("drop");
+            }
+        }
+    }
+    for (workers, bad) in [(1, 39), (1, 20), (3, 39)] {
+        let alive = AtomicI64::new(0);
+        let make = |n: usize| {
+            if n == bad {
+                panic_any("bad");
+            }
+            alive.fetch_add(1, Ordering::SeqCst);
+            Grenade(&alive)
+        };
+        let threads = Threads::new().max_workers(NonZeroUsize::new(workers).unwrap()).chunk(nz!(4));
+        let caught = catch_unwind(AssertUnwindSafe(|| threads.map_range(0..40, make)));
+        let Err(payload) = caught else { panic!("there is no output") };
+        assert_eq!(message(&*payload), "bad");
+        assert_eq!(alive.load(Ordering::SeqCst), 0, "{workers} workers, bad {bad}");
+    }
+}
+
 /// An item that is never done may still panic when a helper drops it. The
 /// helper stops at an error on the first item of its chunk; both threads are
 /// known to be at work since each waits for the other.
