@@ -5,7 +5,7 @@
 
 use selvedge::nz;
 use selvedge::outcome::{Crash, Outcome};
-use selvedge::process::{BuildError, Fault, Pool};
+use selvedge::process::{BuildError, Busy, Fault, Pool};
 use std::time::Duration;
 
 fn pool(workers: usize) -> Pool {
@@ -167,6 +167,77 @@ fn submit_wait_and_cancel() {
     pool.submit(double, 4).wait().into_result().unwrap();
     done.cancel();
     assert_eq!(done.wait().outcome, Outcome::Ok(8));
+}
+
+#[test]
+fn every_call_has_a_form_with_the_context() {
+    let words = ["warp", "weft", "selvedge"].map(str::to_owned).to_vec();
+    let pool = Pool::builder().workers(nz!(2)).context(words).build().unwrap();
+    let length = |words: &Vec<String>, at: usize| words[at].len();
+    assert_eq!(pool.map_with(length, [2, 0]).unwrap(), [8, 4]);
+    let found = |words: &Vec<String>, at: usize| words.get(at).cloned().ok_or(at);
+    assert_eq!(pool.try_map_with(found, [1]).unwrap(), ["weft"]);
+    let failed = pool.try_map_with(found, [1, 7, 8]).unwrap_err();
+    assert_eq!((failed.index, failed.outcome), (1, Outcome::Err(Fault::Task(7))));
+    let ends = pool.map_outcomes_with(length, [0, 3, 2]);
+    assert_eq!(ends[0].outcome, Outcome::Ok(4));
+    assert!(matches!(ends[1].outcome, Outcome::Panicked(_)), "{:?}", ends[1]);
+    assert_eq!(ends[2].outcome, Outcome::Ok(8));
+    let reports: Vec<_> = pool.stream_with(length, [0, 2], nz!(1)).collect();
+    assert_eq!(reports[1].outcome, Outcome::Ok(8));
+    assert_eq!(pool.submit_with(length, 2).wait().outcome, Outcome::Ok(8));
+    assert_eq!(pool.try_submit_with(length, 2).unwrap().wait().outcome, Outcome::Ok(8));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        assert_eq!(pool.map_async_with(length, [2, 0]).await.unwrap(), [8, 4]);
+        assert_eq!(pool.submit_async_with(length, 2).await.await.outcome, Outcome::Ok(8));
+    });
+}
+
+#[tokio::test]
+async fn submitted_tasks_are_bounded() {
+    let pool = Pool::builder().workers(nz!(1)).submit_limit(nz!(2)).build().unwrap();
+    let nap = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+    let first = pool.submit(nap, 60_000);
+    let second = pool.submit(nap, 0);
+    assert_eq!(pool.try_submit(nap, 0).unwrap_err(), Busy(0));
+    // Somebody waits for a place, changes their mind, and harms nobody.
+    let impatient = tokio_test::task::spawn(pool.submit_async(nap, 1)).poll().is_ready();
+    assert!(!impatient);
+    let mut third = tokio_test::task::spawn(pool.submit_async(nap, 2));
+    assert!(third.poll().is_pending());
+    // Whose handle is dropped keeps its place until the task ends.
+    drop(second);
+    assert!(third.poll().is_pending());
+    std::thread::scope(|scope| {
+        let fourth = scope.spawn(|| pool.submit(nap, 3).wait());
+        first.cancel();
+        assert!(matches!(first.wait().outcome, Outcome::Cancelled(_)));
+        assert_eq!(fourth.join().unwrap().outcome, Outcome::Ok(()));
+    });
+    assert_eq!(third.await.await.outcome, Outcome::Ok(()));
+    // Maps are bounded by their own windows and take no places.
+    let last = pool.submit(nap, 0);
+    assert_eq!(pool.map(double, 0..100).unwrap().len(), 100);
+    drop(last);
+}
+
+/// Wakers run foreign code on the pool's thread: one that panics must not take
+/// the thread down, or everybody would wait for ever.
+#[test]
+fn a_panicking_waker_harms_nobody() {
+    struct Bomb;
+    impl std::task::Wake for Bomb {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("a waker that panics");
+        }
+    }
+    let pool = pool(1);
+    let waker = std::sync::Arc::new(Bomb).into();
+    let mut handle = pool.submit(|ms| std::thread::sleep(Duration::from_millis(ms)), 20);
+    let mut context = std::task::Context::from_waker(&waker);
+    assert!(std::pin::Pin::new(&mut handle).poll(&mut context).is_pending());
+    assert_eq!(pool.map(double, [4]).unwrap(), [8]);
+    assert_eq!(handle.wait().outcome, Outcome::Ok(()));
 }
 
 #[test]

@@ -293,6 +293,35 @@ fn a_thousand_pools_leave_nothing() {
     assert_eq!(belongings(), before, "descriptors, threads, children");
 }
 
+/// Where no worker can be started, tasks end, and so does the pool.
+#[test]
+fn workers_that_cannot_be_started_break_the_pool() {
+    if in_a_process_of_its_own("workers_that_cannot_be_started_break_the_pool") {
+        return;
+    }
+    let before = belongings();
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: plain calls on this process's own limit.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = 64;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+    // Room for what a pool needs itself, and for nothing that a worker does.
+    let mut taken = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    taken.pop();
+    let pool = Pool::builder().workers(nz!(2)).build().unwrap();
+    let failed = pool.map(|n: u32| n, 0..100).unwrap_err();
+    assert!(failed.to_string().contains("a worker could not be started"), "{failed}");
+    assert!(pool.is_broken());
+    pool.shutdown();
+    drop(taken);
+    assert_eq!(belongings(), before, "descriptors, threads, children");
+}
+
 /// A process that finds the workers' variable never gets to `main`, and a
 /// worker's own children do not find it.
 #[test]

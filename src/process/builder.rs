@@ -1,10 +1,11 @@
 //! Options of a pool.
 
-use super::codec::{self, Portable};
+use super::codec::{self, Portable, Unencoded};
 use super::error::BuildError;
 use super::pool::Pool;
 use super::proc::Settings;
-use super::region::{self, SLOTS};
+use super::region::SLOTS;
+use super::sheet::Sheet;
 use super::shell::Shared;
 use super::supervisor::{Batch, Config, Nanos, Supervisor};
 use super::{hook, ship};
@@ -20,6 +21,9 @@ const BATCH: Nanos = 1_000_000;
 /// How long a worker may sit on tasks while another has none.
 const STEAL_AFTER: Nanos = 2 * BATCH;
 
+/// Submitted tasks that may be under way, unless told otherwise.
+const SUBMITTED: usize = 65_536;
+
 /// Largest result, unless told otherwise.
 const LARGEST: u64 = 1 << 30;
 
@@ -34,6 +38,7 @@ pub struct Builder<C = ()> {
     intensity: Option<(u32, Duration)>,
     batch: Option<NonZeroU32>,
     largest: u64,
+    submitted: usize,
     env: Vec<(OsString, Option<OsString>)>,
     initializer: Option<Result<u64, super::NotShippable>>,
     context: Option<C>,
@@ -63,6 +68,7 @@ impl Builder {
             intensity: None,
             batch: None,
             largest: LARGEST,
+            submitted: SUBMITTED,
             env: Vec::new(),
             initializer: None,
             context: None,
@@ -81,6 +87,7 @@ impl Builder {
             intensity: self.intensity,
             batch: self.batch,
             largest: self.largest,
+            submitted: self.submitted,
             env: self.env,
             initializer: self.initializer,
             context: Some(context),
@@ -151,6 +158,14 @@ impl<C: Portable + Send + Sync> Builder<C> {
         self
     }
 
+    /// At most so many tasks that were submitted one by one and have not
+    /// ended: [`submit`](Pool::submit) waits for its turn,
+    /// [`try_submit`](Pool::try_submit) gives the item back. Default: 65,536.
+    pub fn submit_limit(mut self, tasks: NonZeroUsize) -> Self {
+        self.submitted = tasks.get();
+        self
+    }
+
     /// Sets a variable in the workers' environment.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), Some(value.into())));
@@ -190,11 +205,12 @@ impl<C: Portable + Send + Sync> Builder<C> {
         ship::check_program()?;
         let context = match self.context.take() {
             Some(context) => {
-                let mut bytes = Vec::new();
-                codec::encode_to_vec(&context, &mut bytes, usize::MAX)
-                    .map_err(|error| BuildError::Context(error.into_text()))?;
+                let unencoded = |error: Unencoded| BuildError::Context(error.into_text());
+                let len = codec::encoded_len(&context).map_err(unencoded)?;
+                let mut sheet = Sheet::new(len)?;
+                sheet.encode(&context, len).map_err(unencoded)?;
                 let entry = ship::context_reader::<C>()?;
-                Some((region::write_file(&bytes)?, bytes.len() as u64, entry))
+                Some((sheet, len as u64, entry))
             }
             None => None,
         };
@@ -226,7 +242,7 @@ impl<C: Portable + Send + Sync> Builder<C> {
         };
         let mut actions = Vec::new();
         let supervisor = Supervisor::new(config, &mut actions);
-        let shared = Arc::new(Shared::new(supervisor, actions, settings, workers)?);
+        let shared = Arc::new(Shared::new(supervisor, actions, settings, workers, self.submitted)?);
         let shell = Arc::clone(&shared);
         let thread =
             std::thread::Builder::new().name("selvedge-pool".into()).spawn(move || shell.run())?;

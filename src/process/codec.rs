@@ -95,6 +95,14 @@ impl Flavor for Append<'_> {
     }
 }
 
+/// How many bytes `value` takes.
+pub(crate) fn encoded_len<T: Portable>(value: &T) -> Result<usize, Unencoded> {
+    match as_bytes(value) {
+        Some(bytes) => Ok(bytes.len()),
+        None => Ok(postcard::serialize_with_flavor(value, postcard::ser_flavors::Size::default())?),
+    }
+}
+
 /// Appends `value` to `into` if it takes at most `room` bytes; on an error
 /// `into` is as it was.
 #[inline]

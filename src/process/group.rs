@@ -5,6 +5,7 @@ use super::error::{Fault, Report};
 use super::wire::Kind;
 use super::{codec, wire};
 use crate::outcome::{Outcome, Panic};
+use crate::wait::Waiter;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -57,17 +58,22 @@ impl Group {
         let waker = self.lock().waker.take();
         self.arrived.notify_all();
         if let Some(waker) = waker {
-            waker.wake();
+            Waiter::Task(waker).wake();
         }
     }
 
     /// What there is; if there is nothing, `waker` will be woken.
     pub(super) fn take(&self, waker: Option<&Waker>) -> VecDeque<Delivery> {
+        // A waker's clone and drop are foreign code: not under the lock.
+        let mut waker = waker.cloned();
         let mut state = self.lock();
         if state.deliveries.is_empty() {
-            state.waker = waker.cloned();
+            std::mem::swap(&mut state.waker, &mut waker);
         }
-        std::mem::take(&mut state.deliveries)
+        let taken = std::mem::take(&mut state.deliveries);
+        drop(state);
+        drop(waker);
+        taken
     }
 
     /// Waits until there is something, or until the deadline.

@@ -1,12 +1,13 @@
 //! One batch in a worker: taking arguments, running, writing results.
 
 use super::codec::{self, Portable, Unencoded};
+use super::outbox::{Label, Outbox};
 use super::progress::{Next, Progress};
-use super::region::{self, Header};
-use super::wire::{self, FromWorker, HEAD, INLINE, Kind};
-use super::{clock, socket, worker};
+use super::region::Header;
+use super::wire::{self, HEAD, INLINE, Kind};
+use super::{clock, sheet, worker};
 use std::any::Any;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
@@ -16,9 +17,9 @@ static CONTEXT: OnceLock<Box<dyn Any + Send + Sync>> = OnceLock::new();
 
 /// A batch that is being run.
 #[derive(Debug)]
-pub(crate) struct Lane<'w> {
+pub(crate) struct Lane<'w, 'o> {
     header: &'w Header,
-    socket: &'w OwnedFd,
+    outbox: &'w mut Outbox<'o>,
     seq: u64,
     last: Progress,
     arguments: &'w [u8],
@@ -44,15 +45,20 @@ pub(crate) struct Options {
     pub(crate) watch_memory: bool,
 }
 
-enum Input<'w> {
-    Here(&'w [u8]),
-    File(OwnedFd),
+/// A length in the place of what is in a file.
+fn length(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_le_bytes)
 }
 
-impl<'w> Lane<'w> {
+enum Input<'w> {
+    Here(&'w [u8]),
+    File(OwnedFd, u64),
+}
+
+impl<'w, 'o> Lane<'w, 'o> {
     pub(crate) fn new(
         header: &'w Header,
-        socket: &'w OwnedFd,
+        outbox: &'w mut Outbox<'o>,
         seq: u64,
         (arguments, results): (&'w [u8], &'w mut [u8]),
         file: Option<OwnedFd>,
@@ -62,7 +68,7 @@ impl<'w> Lane<'w> {
         let last = header.word.read();
         Self {
             header,
-            socket,
+            outbox,
             seq,
             last,
             arguments,
@@ -123,7 +129,7 @@ impl<'w> Lane<'w> {
         };
         self.argument_at = next;
         match (kind, self.file.take()) {
-            (Kind::Elsewhere, Some(file)) => Some(Input::File(file)),
+            (Kind::Elsewhere, Some(file)) => Some(Input::File(file, length(body))),
             (Kind::Value, _) => Some(Input::Here(body)),
             _ => worker::give_up("an argument of no kind"),
         }
@@ -144,7 +150,7 @@ impl<'w> Lane<'w> {
             let run = AssertUnwindSafe(|| {
                 let item = match input {
                     Input::Here(bytes) => codec::decode(bytes),
-                    Input::File(file) => read(&file).and_then(codec::from_vec),
+                    Input::File(file, len) => sheet::read(&file, len),
                 };
                 match item {
                     Ok(item) => self.put_value(&f(context, item)),
@@ -160,14 +166,13 @@ impl<'w> Lane<'w> {
         }
     }
 
-    /// Decodes the context, which came in a file.
+    /// Decodes the context, which came in a file; its length is the argument.
     pub(crate) fn read_context<C: Portable + Send + Sync>(&mut self) {
         let context = self
             .file
             .take()
             .ok_or_else(|| "it did not come".to_owned())
-            .and_then(|file| read(&file))
-            .and_then(codec::from_vec::<C>);
+            .and_then(|file| sheet::read::<C>(&file, length(self.arguments)));
         match context {
             Ok(context) => drop(CONTEXT.set(Box::new(context))),
             Err(why) => panic!("the context could not be decoded: {why}"),
@@ -190,29 +195,13 @@ impl<'w> Lane<'w> {
             .map_or(Err(Unencoded::NoRoom), |room| codec::encode_to_slice(value, room));
         match encoded {
             Ok(len) => self.commit(Kind::Value, len),
-            Err(Unencoded::NoRoom) => match codec::as_bytes(value) {
-                Some(bytes) if bytes.len() > self.options.largest => self.put_too_large(),
-                Some(bytes) => self.put_elsewhere(Kind::Value, bytes),
-                None => {
-                    let mut bytes = Vec::new();
-                    match codec::encode_to_vec(value, &mut bytes, self.options.largest) {
-                        Ok(()) => self.put_elsewhere(Kind::Value, &bytes),
-                        Err(Unencoded::NoRoom) => self.put_too_large(),
-                        Err(Unencoded::Refused(why)) => self.put(Kind::Unencoded, why.as_bytes()),
-                    }
-                }
-            },
+            Err(Unencoded::NoRoom) => {
+                let label = self.label(Kind::Value);
+                let sent = self.outbox.send_value(label, value, self.options.largest);
+                self.sent(sent);
+            }
             Err(Unencoded::Refused(why)) => self.put(Kind::Unencoded, why.as_bytes()),
         }
-    }
-
-    #[cold]
-    fn put_too_large(&mut self) {
-        let why = format!(
-            "it takes more than the {} bytes that the pool allows (`largest_result`)",
-            self.options.largest
-        );
-        self.put(Kind::Unencoded, why.as_bytes());
     }
 
     /// A text; a very long one is cut.
@@ -220,30 +209,32 @@ impl<'w> Lane<'w> {
         let bytes = &text[..text.len().min(INLINE)];
         let start = self.result_at + HEAD;
         if bytes.len() > self.room() {
-            return self.put_elsewhere(kind, bytes);
+            return match self.outbox.send_text(self.label(kind), bytes) {
+                Ok(()) => self.commit(Kind::Elsewhere, 0),
+                Err(_) => std::process::exit(worker::LOST),
+            };
         }
         self.results[start..start + bytes.len()].copy_from_slice(bytes);
         self.commit(kind, bytes.len());
     }
 
-    fn put_elsewhere(&mut self, kind: Kind, bytes: &[u8]) {
-        let message = wire::packet(&FromWorker::Elsewhere {
-            seq: self.seq,
-            index: self.last.started - 1,
-            kind: kind as u8,
-            len: bytes.len() as u64,
-        });
-        let sent = if bytes.len() <= INLINE {
-            socket::send(self.socket, &message, bytes, &[], true)
-        } else {
-            region::write_file(bytes)
-                .and_then(|file| socket::send(self.socket, &message, &[], &[file.as_fd()], true))
-        };
+    fn label(&self, kind: Kind) -> Label {
+        Label { seq: self.seq, index: self.last.started - 1, kind }
+    }
+
+    /// Notes in the record's place what became of it.
+    fn sent(&mut self, sent: Result<(), Unencoded>) {
         match sent {
             Ok(()) => self.commit(Kind::Elsewhere, 0),
             Err(error) => {
-                let why = format!("{} bytes could not be sent: {error}", bytes.len());
-                self.put(Kind::Unencoded, &why.as_bytes()[..why.len().min(self.room())]);
+                let why = match error {
+                    Unencoded::Refused(why) => why,
+                    Unencoded::NoRoom => format!(
+                        "it takes more than the {} bytes that the pool allows (`largest_result`)",
+                        self.options.largest
+                    ),
+                };
+                self.put(Kind::Unencoded, why.as_bytes());
             }
         }
     }
@@ -254,9 +245,4 @@ impl<'w> Lane<'w> {
         self.result_at += HEAD + len;
         self.header.results.store(self.result_at as u64, Ordering::Relaxed);
     }
-}
-
-fn read(file: &OwnedFd) -> Result<Vec<u8>, String> {
-    let len = rustix::fs::fstat(file).map_err(|error| error.to_string())?.st_size as u64;
-    region::read_file(file, len).map_err(|error| error.to_string())
 }

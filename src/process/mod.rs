@@ -33,6 +33,7 @@
 //! * `region`, `progress`: batches of arguments and results lie in memory that
 //!   a parent shares with one worker, under an atomic word that says of every
 //!   task whether it started, runs or is finished.
+//! * `sheet`: large arguments and results, each in memory of its own.
 //! * `wire`, `socket`, `codec`: messages on a private socket.
 //!
 //! # What is promised
@@ -90,15 +91,18 @@ mod handle;
 mod hook;
 mod lane;
 mod ordered;
+mod outbox;
 mod pool;
 mod proc;
 #[doc(hidden)]
 pub mod progress;
 mod region;
+mod sheet;
 mod shell;
 mod ship;
 mod socket;
 mod stream;
+mod submit;
 mod supervisor;
 mod wire;
 mod worker;
@@ -109,3 +113,4 @@ pub use error::{BuildError, Failed, Fault, NotShippable, Report};
 pub use handle::Handle;
 pub use pool::Pool;
 pub use stream::Stream;
+pub use submit::Busy;

@@ -3,7 +3,7 @@
 use super::codec::{self, Portable, Unencoded};
 use super::error::{Fault, Report};
 use super::group::{Delivery, Ended, Group, Unpacked};
-use super::region;
+use super::sheet::Stock;
 use super::shell::{Load, Parcel, Shared};
 use super::ship::Job;
 use super::supervisor::TaskId;
@@ -201,8 +201,11 @@ where
                 self.filling.truncate(start);
                 let index = self.pulled - 1;
                 self.close_before(index);
-                match by_itself(item, error) {
-                    Ok((file, bytes)) => self.send(index, 1, Load::File(file), bytes),
+                match by_itself(&self.shared.stock, item, error) {
+                    Ok(load) => {
+                        let bytes = load.bytes();
+                        self.send(index, 1, load, bytes);
+                    }
                     Err(fault) => {
                         let ended = Ended::Lost(Outcome::Err(fault));
                         self.early.insert(index, Delivery { index, count: 1, attempt: 0, ended });
@@ -229,7 +232,9 @@ where
 
     fn send(&mut self, index: u64, len: u32, load: Load, bytes: usize) {
         let group = Arc::clone(&self.group);
-        let first = self.shared.submit(Parcel { index, len, entry: self.job.entry, load, group });
+        let entry = self.job.entry;
+        let parcel = Parcel { index, len, entry, load, group, place: None };
+        let first = self.shared.submit(parcel);
         self.sent.push_back((index, first, len, bytes));
         self.under_way += bytes;
     }
@@ -243,24 +248,14 @@ enum Filled {
 
 /// An argument that does not fit among others.
 pub(super) fn by_itself<A: Portable>(
+    stock: &Arc<Stock>,
     item: &A,
     error: Unencoded,
-) -> Result<(std::os::fd::OwnedFd, usize), Fault> {
-    if let Unencoded::Refused(why) = error {
-        return Err(Fault::Encode(format!("the item: {why}").into()));
-    }
-    let mut encoded = Vec::new();
-    let bytes = match codec::as_bytes(item) {
-        Some(bytes) => bytes,
-        None => {
-            codec::encode_to_vec(item, &mut encoded, usize::MAX)
-                .map_err(|error| Fault::Encode(error.into_text()))?;
-            &encoded
-        }
-    };
-    match region::write_file(bytes) {
-        Ok(file) => Ok((file, bytes.len())),
-        Err(error) => Err(Fault::Encode(format!("the item: {error}").into())),
+) -> Result<Load, Fault> {
+    let fault = |error: Unencoded| Fault::Encode(format!("the item: {}", error.into_text()).into());
+    match error {
+        Unencoded::NoRoom => stock.encode(item).map(Load::Large).map_err(fault),
+        refused => Err(fault(refused)),
     }
 }
 

@@ -1,16 +1,13 @@
 //! The pool itself.
 
 use super::builder::Builder;
-use super::codec::{self, Portable};
+use super::codec::Portable;
 use super::error::{Failed, Fault, NotShippable, Report};
-use super::group::{Delivery, Ended, Group};
-use super::handle::Handle;
-use super::ordered::{Ordered, by_itself};
-use super::shell::{Load, Parcel, Shared};
+use super::ordered::Ordered;
+use super::shell::Shared;
 use super::ship::{self, Job};
 use super::stream::Stream;
 use super::supervisor::Event;
-use super::wire::{HEAD, INLINE, Kind, head};
 use crate::outcome::Outcome;
 use std::fmt;
 use std::marker::PhantomData;
@@ -26,7 +23,7 @@ use std::thread::JoinHandle;
 /// Dropping a pool kills its workers: [`shutdown`](Self::shutdown) first if
 /// submitted tasks are to be finished.
 pub struct Pool<C = ()> {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     context: PhantomData<fn(C)>,
 }
@@ -162,8 +159,35 @@ impl<C: Send + Sync + 'static> Pool<C> {
         E: Portable,
         F: Fn(I::Item) -> Result<R, E> + Copy + Send + 'static,
     {
-        let reports = self.ordered(ship::plain(f), xs.into_iter(), None);
-        let mut reports = reports.map_err(Failed::widen)?;
+        self.try_all(ship::plain(f), xs)
+    }
+
+    /// [`try_map`](Self::try_map) with the pool's context.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_map`](Self::try_map).
+    pub fn try_map_with<I, R, E, F>(&self, f: F, xs: I) -> Result<Vec<R>, Failed<E>>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        E: Portable,
+        F: Fn(&C, I::Item) -> Result<R, E> + Copy + Send + 'static,
+    {
+        self.try_all(ship::with_context(f), xs)
+    }
+
+    fn try_all<I, R, E>(
+        &self,
+        job: Result<Job<I::Item, Result<R, E>>, NotShippable>,
+        xs: I,
+    ) -> Result<Vec<R>, Failed<E>>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        E: Portable,
+    {
+        let mut reports = self.ordered(job, xs.into_iter(), None).map_err(Failed::widen)?;
         let mut all = Vec::new();
         while let Some(report) = reports.next() {
             all.push(report.flatten().into_result()?);
@@ -191,9 +215,25 @@ impl<C: Send + Sync + 'static> Pool<C> {
         R: Portable,
         F: Fn(I::Item) -> R + Copy + Send + 'static,
     {
-        let job = ship::plain(f);
-        let xs = xs.into_iter();
-        match self.ordered(job, xs, None) {
+        self.outcomes(ship::plain(f), xs)
+    }
+
+    /// [`map_outcomes`](Self::map_outcomes) with the pool's context.
+    pub fn map_outcomes_with<I, R, F>(&self, f: F, xs: I) -> Vec<Report<R>>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        F: Fn(&C, I::Item) -> R + Copy + Send + 'static,
+    {
+        self.outcomes(ship::with_context(f), xs)
+    }
+
+    fn outcomes<I, R>(&self, job: Result<Job<I::Item, R>, NotShippable>, xs: I) -> Vec<Report<R>>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+    {
+        match self.ordered(job, xs.into_iter(), None) {
             Ok(mut reports) => std::iter::from_fn(|| reports.next()).collect(),
             Err(failed) => vec![failed.widen()],
         }
@@ -249,70 +289,42 @@ impl<C: Send + Sync + 'static> Pool<C> {
         R: Portable,
         F: Fn(I::Item) -> R + Copy + Send + 'static,
     {
-        let mut reports = self.ordered(ship::plain(f), xs.into_iter(), None)?;
+        self.all_async(ship::plain(f), xs).await
+    }
+
+    /// [`map_async`](Self::map_async) with the pool's context.
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`map_async`](Self::map_async).
+    pub async fn map_async_with<I, R, F>(&self, f: F, xs: I) -> Result<Vec<R>, Failed>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+        F: Fn(&C, I::Item) -> R + Copy + Send + 'static,
+    {
+        self.all_async(ship::with_context(f), xs).await
+    }
+
+    async fn all_async<I, R>(
+        &self,
+        job: Result<Job<I::Item, R>, NotShippable>,
+        xs: I,
+    ) -> Result<Vec<R>, Failed>
+    where
+        I: IntoIterator<Item: Portable>,
+        R: Portable,
+    {
+        let mut reports = self.ordered(job, xs.into_iter(), None)?;
         let mut all = Vec::new();
         while let Some(report) = std::future::poll_fn(|context| reports.poll_next(context)).await {
             all.push(report.into_result()?);
         }
         Ok(all)
-    }
-
-    /// Starts `f(item)` in some worker: wait for the handle, or await it.
-    ///
-    /// ```
-    /// use selvedge::process::Pool;
-    ///
-    /// let pool = Pool::builder().build()?;
-    /// let task = pool.submit(|(a, b): (u32, u32)| a + b, (40, 2));
-    /// assert_eq!(task.wait().into_result()?, 42);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn submit<A, R, F>(&self, f: F, item: A) -> Handle<R>
-    where
-        A: Portable,
-        R: Portable,
-        F: Fn(A) -> R + Copy + Send + 'static,
-    {
-        self.submit_job(ship::plain(f), &item)
-    }
-
-    /// [`submit`](Self::submit) with the pool's context.
-    pub fn submit_with<A, R, F>(&self, f: F, item: A) -> Handle<R>
-    where
-        A: Portable,
-        R: Portable,
-        F: Fn(&C, A) -> R + Copy + Send + 'static,
-    {
-        self.submit_job(ship::with_context(f), &item)
-    }
-
-    fn submit_job<A: Portable, R: Portable>(
-        &self,
-        job: Result<Job<A, R>, NotShippable>,
-        item: &A,
-    ) -> Handle<R> {
-        let group = Arc::new(Group::default());
-        let parcel = job.map_err(Fault::NotShippable).and_then(|job| {
-            let mut record = vec![0; HEAD];
-            let load = match codec::encode_to_vec(item, &mut record, INLINE) {
-                Ok(()) => {
-                    let len = record.len() - HEAD;
-                    record[..HEAD].copy_from_slice(&head(Kind::Value, len));
-                    Load::Records(record)
-                }
-                Err(error) => Load::File(by_itself(item, error)?.0),
-            };
-            Ok(Parcel { index: 0, len: 1, entry: job.entry, load, group: Arc::clone(&group) })
-        });
-        let task = match parcel {
-            Ok(parcel) => Some(self.shared.submit(parcel)),
-            Err(fault) => {
-                let ended = Ended::Lost(Outcome::Err(fault));
-                group.push(Delivery { index: 0, count: 1, attempt: 0, ended });
-                None
-            }
-        };
-        Handle::new(Arc::clone(&self.shared), group, task)
     }
 }
 
@@ -337,7 +349,7 @@ impl<C> Pool<C> {
     }
 
     /// Kills the workers now and waits for them. Returns the numbers of the
-    /// tasks that were not done ([`Handle::id`]); their handles say
+    /// tasks that were not done ([`Handle::id`](super::Handle::id)); their handles say
     /// `Cancelled`.
     pub fn terminate(mut self) -> Vec<u64> {
         self.finish(Event::Terminate)

@@ -3,10 +3,11 @@
 use super::codec::Unencoded;
 use super::group::Ended;
 use super::region::{AREA, Region, SLOTS};
+use super::sheet::{self, Sheet};
 use super::shell::{Held, Load};
 use super::supervisor::{Event, Run, TaskId, WorkerId};
 use super::wire::{self, FromWorker, GROUP, Garbled, HEAD, INLINE, Kind, ToWorker};
-use super::{hook, region, ship, socket};
+use super::{hook, ship, socket};
 use crate::outcome::Crash;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::collections::{BTreeMap, HashMap};
@@ -16,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What every worker of a pool is started with.
@@ -25,7 +27,7 @@ pub(super) struct Settings {
     pub(super) memory: Option<u64>,
     pub(super) initializer: Option<u64>,
     /// The encoded context, and the entry that decodes it.
-    pub(super) context: Option<(OwnedFd, u64, u64)>,
+    pub(super) context: Option<(Sheet, u64, u64)>,
     pub(super) env: Vec<(OsString, Option<OsString>)>,
     /// Longest result.
     pub(super) largest: u64,
@@ -162,14 +164,16 @@ impl Proc {
             (Phase::Starting, FromWorker::StartFailed { .. }) => {}
             (Phase::Working, FromWorker::Done { seq, .. }) => {
                 let region = &self.region;
-                let batch = self.batches.iter_mut().find(|batch| batch.seq == *seq && !batch.done);
-                let batch = batch.ok_or(Garbled("news of a batch that it does not have"))?;
+                // Batches are run in order: news of another one is no news.
+                let batch = self.batches.iter_mut().find(|batch| !batch.done);
+                let batch = batch.filter(|batch| batch.seq == *seq);
+                let batch = batch.ok_or(Garbled("news of a batch that it does not run"))?;
                 if !region.header(batch.slot).word.read().is_over() {
                     return Err(Garbled("a batch that is called done and is not"));
                 }
                 batch.done = true;
             }
-            (Phase::Working, FromWorker::Elsewhere { seq, index, kind, len }) => {
+            (Phase::Working, FromWorker::Elsewhere { seq, index, kind, len, sheet }) => {
                 let kind = Kind::from_u8(*kind).ok_or(Garbled("a result of no kind"))?;
                 // What is no value is a text, cut to what fits a packet.
                 if *len > settings.largest.max(INLINE as u64) {
@@ -178,9 +182,14 @@ impl Proc {
                 let bytes = match packet.files.first() {
                     None if tail.len() as u64 == *len => tail.to_vec(),
                     None => return Err(Garbled("a result of another length")),
-                    Some(file) => region::read_file(file, *len)
+                    Some(file) => sheet::read_untrusted(file, *len)
                         .map_err(|_| Garbled("a result that cannot be read"))?,
                 };
+                if let Some(bit) = sheet.and_then(|sheet| 1_u32.checked_shl(sheet.into())) {
+                    // ORDERING: Release; what was read is read before the
+                    // worker, which acquires this, writes again.
+                    self.region.header(0).lent.fetch_and(!bit, Ordering::Release);
+                }
                 let batch = self.batches.iter_mut().find(|batch| batch.seq == *seq);
                 let batch = batch.ok_or(Garbled("a result of a batch that it does not have"))?;
                 batch.elsewhere.insert(*index, (kind, bytes));
@@ -200,7 +209,11 @@ impl Proc {
     ) -> (u32, bool) {
         self.batches.retain(|batch| !batch.done);
         let used = |slot: &usize| self.batches.iter().any(|batch| batch.slot == *slot);
-        let Some(slot) = (0..SLOTS).find(|slot| !used(slot)) else { return (0, true) };
+        let Some(slot) = (0..SLOTS).find(|slot| !used(slot)) else {
+            debug_assert!(false, "a batch more than there are slots");
+            self.blocked = true;
+            return (0, true);
+        };
         let (tasks, file) = self.pack(slot, runs, parcels);
         self.region.header(slot).word.arm(tasks);
         let message = wire::packet(&ToWorker::Run { seq, slot: slot as u8 });
@@ -243,12 +256,14 @@ impl Proc {
             let Some((first, held)) = parcels.range_mut(..=run.first).next_back() else { break };
             let offset = (run.first - first) as u32;
             let entry = held.parcel.entry;
-            if matches!(held.parcel.load, Load::File(_)) {
+            if let Load::Large(lent) = &held.parcel.load {
                 if tasks > 0 {
                     break;
                 }
+                let len = (lent.len() as u64).to_le_bytes();
                 self.region.write_arguments(slot, 0, &wire::group(entry, 1));
-                self.region.write_arguments(slot, GROUP, &wire::head(Kind::Elsewhere, 0));
+                self.region.write_arguments(slot, GROUP, &wire::head(Kind::Elsewhere, len.len()));
+                self.region.write_arguments(slot, GROUP + HEAD, &len);
                 tasks = 1;
                 alone = Some(*first);
                 break;
@@ -276,7 +291,7 @@ impl Proc {
             }
         }
         let file = alone.and_then(|first| match &parcels.get(&first)?.parcel.load {
-            Load::File(file) => Some(file.as_fd()),
+            Load::Large(lent) => lent.file(),
             Load::Records(_) => None,
         });
         (tasks, file)
@@ -316,7 +331,7 @@ impl Proc {
         let batch = self.batches.iter().find(|batch| !batch.done)?;
         let header = self.region.header(batch.slot);
         let started = header.word.read().started;
-        let since = header.since.load(std::sync::atomic::Ordering::Relaxed);
+        let since = header.since.load(Ordering::Relaxed);
         Some(Event::Seen { worker: self.id, seq: batch.seq, started, since })
     }
 
@@ -358,7 +373,7 @@ impl Proc {
         match (status, &self.garbled) {
             (_, Some(garbled)) => Crash::Garbled(garbled.0.into()),
             (Ok(status), None) => match (status.signal(), self.memory_limit) {
-                (Some(_), Some(limit)) if noted.load(std::sync::atomic::Ordering::Acquire) != 0 => {
+                (Some(_), Some(limit)) if noted.load(Ordering::Acquire) != 0 => {
                     Crash::OutOfMemory(limit)
                 }
                 (Some(signal), _) => Crash::Signal(signal),
@@ -372,7 +387,7 @@ impl Proc {
 /// Leaves in the socket what the worker looks for first.
 fn welcome(socket: &OwnedFd, memory: &OwnedFd, settings: &Settings) -> io::Result<()> {
     let mut files: Vec<BorrowedFd<'_>> = vec![memory.as_fd()];
-    files.extend(settings.context.iter().map(|(file, ..)| file.as_fd()));
+    files.extend(settings.context.iter().map(|(sheet, ..)| sheet.file()));
     let welcome = ToWorker::Welcome {
         version: wire::VERSION,
         identity: ship::identity(),

@@ -15,7 +15,6 @@
 use super::progress::Word;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
@@ -39,8 +38,12 @@ pub(super) struct Header {
     pub(super) since: AtomicU64,
     /// Bytes of finished results.
     pub(super) results: AtomicU64,
-    /// Not 0: the worker is ending because it has no memory.
+    /// Not 0: the worker is ending because it has no memory. In the first
+    /// slot's header only.
     pub(super) out_of_memory: AtomicU32,
+    /// Which of the worker's sheets the parent has still to read, a bit each.
+    /// In the first slot's header only.
+    pub(super) lent: AtomicU32,
 }
 
 /// A mapping of the shared memory.
@@ -141,51 +144,5 @@ impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: mapped by us with this length; no borrow outlives `self`.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), TOTAL) };
-    }
-}
-
-/// A payload in a file of its own.
-pub(super) fn write_file(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let file = rustix::fs::memfd_create("selvedge-payload", MemfdFlags::CLOEXEC)?;
-    let file = File::from(file);
-    std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0)?;
-    Ok(file.into())
-}
-
-/// The first `len` bytes of a file, copied, so that whoever else has it can
-/// change nothing any more.
-pub(super) fn read_file(file: &OwnedFd, len: u64) -> io::Result<Vec<u8>> {
-    let size = rustix::fs::fstat(file)?.st_size;
-    if u64::try_from(size) != Ok(len) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a payload of another length"));
-    }
-    let len = usize::try_from(len).map_err(io::Error::other)?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(io::Error::other)?;
-    prefer_large_pages(&mut bytes);
-    while bytes.len() < len {
-        let at = bytes.len() as u64;
-        let room = rustix::buffer::spare_capacity(&mut bytes);
-        match rustix::io::pread(file, room, at) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    bytes.truncate(len);
-    Ok(bytes)
-}
-
-/// Faulting in a large buffer page by page takes longer than filling it.
-fn prefer_large_pages(buffer: &mut Vec<u8>) {
-    const LARGE: usize = 2 << 20;
-    let room = buffer.spare_capacity_mut().as_mut_ptr_range();
-    let start = (room.start as usize).next_multiple_of(LARGE);
-    let len = (room.end as usize).saturating_sub(start) / LARGE * LARGE;
-    if len > 0 {
-        let start = std::ptr::with_exposed_provenance_mut(start);
-        // SAFETY: advice on whole pages inside a buffer of ours; it changes
-        // no contents.
-        let _ = unsafe { rustix::mm::madvise(start, len, rustix::mm::Advice::LinuxHugepage) };
     }
 }

@@ -34,7 +34,7 @@ use std::sync::OnceLock;
 static ANCHOR: u8 = 0;
 
 /// Runs tasks of one function in the worker.
-pub(crate) type Entry = fn(&mut Lane<'_>);
+pub(crate) type Entry = fn(&mut Lane<'_, '_>);
 
 /// A function that can be called in a worker, and its types.
 pub(crate) struct Job<A, R> {
@@ -83,7 +83,7 @@ where
     R: Portable,
 {
     const { NoCapture::<F>::CHECKED };
-    fn lane<F: Fn(A) -> R + Copy, A: Portable, R: Portable>(lane: &mut Lane<'_>) {
+    fn lane<F: Fn(A) -> R + Copy, A: Portable, R: Portable>(lane: &mut Lane<'_, '_>) {
         // SAFETY: the parent had one: `plain` took it.
         let f = unsafe { conjure::<F>() };
         lane.run_all(|_: &(), item| f(item));
@@ -100,7 +100,7 @@ where
     R: Portable,
 {
     const { NoCapture::<F>::CHECKED };
-    fn lane<F, C, A, R>(lane: &mut Lane<'_>)
+    fn lane<F, C, A, R>(lane: &mut Lane<'_, '_>)
     where
         F: Fn(&C, A) -> R + Copy,
         C: Send + Sync + 'static,
@@ -120,7 +120,7 @@ where
     F: Fn() + Copy + Send + 'static,
 {
     const { NoCapture::<F>::CHECKED };
-    fn call<F: Fn() + Copy>(_: &mut Lane<'_>) {
+    fn call<F: Fn() + Copy>(_: &mut Lane<'_, '_>) {
         // SAFETY: the parent had one: `initializer` took it.
         (unsafe { conjure::<F>() })();
     }
@@ -132,7 +132,7 @@ pub(crate) fn context_reader<C>() -> Result<u64, NotShippable>
 where
     C: Portable + Send + Sync,
 {
-    fn read<C: Portable + Send + Sync>(lane: &mut Lane<'_>) {
+    fn read<C: Portable + Send + Sync>(lane: &mut Lane<'_, '_>) {
         lane.read_context::<C>();
     }
     distance(read::<C>)

@@ -36,8 +36,10 @@ pub(crate) enum FromWorker {
     StartFailed { why: String },
     /// Every task of the batch is finished.
     Done { seq: u64, elapsed: u64 },
-    /// The result of one task: the tail, or a file that came with it.
-    Elsewhere { seq: u64, index: u32, kind: u8, len: u64 },
+    /// The result of one task: the tail, or what begins a file that came with
+    /// it. `sheet`: which one that is, if the worker wants to know when it
+    /// was read.
+    Elsewhere { seq: u64, index: u32, kind: u8, len: u64, sheet: Option<u8> },
 }
 
 /// To the worker.
@@ -76,7 +78,8 @@ pub(crate) enum Kind {
     Undecoded = 2,
     /// The result could not be encoded, and why.
     Unencoded = 3,
-    /// Not here: in a packet or a file of its own.
+    /// Not here: in a packet or a file of its own. An argument's length in the
+    /// file takes its place.
     Elsewhere = 4,
 }
 

@@ -15,6 +15,7 @@
 #![allow(unsafe_code, reason = "signal handlers, and the shared memory's hand-over")]
 
 use super::lane::{Lane, Options};
+use super::outbox::Outbox;
 use super::region::{Header, Region};
 use super::wire::{self, FromWorker, ToWorker};
 use super::{ship, socket};
@@ -137,7 +138,10 @@ fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
     };
     let file = files.next();
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        let mut lane = Lane::new(region.header(0), socket, 0, (&[], &mut []), file, options);
+        let len = context.map_or(0, |(len, _)| len).to_le_bytes();
+        let mut outbox = Outbox::new(socket, region.header(0));
+        let areas = (&len[..], &mut [][..]);
+        let mut lane = Lane::new(region.header(0), &mut outbox, 0, areas, file, options);
         for entry in [context.map(|(_, entry)| entry), initializer].into_iter().flatten() {
             match ship::entry(entry) {
                 Some(entry) => entry(&mut lane),
@@ -174,6 +178,7 @@ impl Floor for str {
 /// Runs batches until told to end.
 fn serve(socket: &OwnedFd, region: &Region, options: Options) -> i32 {
     let mut buffer = socket::buffer();
+    let mut outbox = Outbox::new(socket, region.header(0));
     loop {
         let Ok(packet) = socket::receive(socket, &mut buffer, true) else { return LOST };
         if packet.len == 0 {
@@ -190,7 +195,7 @@ fn serve(socket: &OwnedFd, region: &Region, options: Options) -> i32 {
         // has the only borrow, ends before `Done` is sent.
         let areas = unsafe { region.open(slot) };
         let file = packet.files.into_iter().next();
-        Lane::new(region.header(slot), socket, seq, areas, file, options).run();
+        Lane::new(region.header(slot), &mut outbox, seq, areas, file, options).run();
         let elapsed = start.elapsed().as_nanos() as u64;
         let done = wire::packet(&FromWorker::Done { seq, elapsed });
         if socket::send(socket, &done, &[], &[], true).is_err() {

@@ -145,6 +145,9 @@ impl Supervisor {
         worker.given -= back.iter().map(|run| u64::from(run.len)).sum::<u64>();
         if tasks == 0 {
             worker.sent.remove(index);
+            if worker.sent.is_empty() {
+                worker.look_at = None;
+            }
         }
         self.requeue(back);
     }
@@ -251,8 +254,10 @@ impl Supervisor {
         self.workers
             .iter()
             .filter(move |worker| {
+                // One whose socket is full too: taking back needs no message.
+                let works = worker.phase == Phase::Ready && worker.condemned.is_none();
                 let held: u32 = worker.sent.iter().map(Dispatch::tasks).sum();
-                starved && worker.takes_tasks() && !worker.barren && held > 1
+                starved && works && !worker.barren && held > 1
             })
             .map(|worker| (worker.front_since.saturating_add(self.config.steal_after), worker.id))
     }

@@ -1,0 +1,185 @@
+//! Tasks one by one.
+
+use super::codec::{self, Portable};
+use super::error::{Fault, NotShippable};
+use super::group::{Delivery, Ended, Group};
+use super::handle::Handle;
+use super::ordered::by_itself;
+use super::pool::Pool;
+use super::shell::{Load, Parcel};
+use super::ship::{self, Job};
+use super::wire::{HEAD, INLINE, Kind, head};
+use crate::outcome::Outcome;
+use crate::semaphore::{OwnedPermit, Semaphore};
+use crate::sync::future::block_on;
+use std::fmt;
+use std::sync::Arc;
+
+/// The pool has as many submitted tasks as it takes; here is the item back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Busy<A>(pub A);
+
+impl<A> fmt::Display for Busy<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the process pool has as many submitted tasks as it takes")
+    }
+}
+
+impl<A: fmt::Debug> std::error::Error for Busy<A> {}
+
+impl<C: Send + Sync + 'static> Pool<C> {
+    /// Starts `f(item)` in some worker: wait for the handle, or await it.
+    ///
+    /// Blocks while as many submitted tasks as the pool
+    /// [takes](super::Builder::submit_limit) have not ended; that needs nobody
+    /// to wait for their handles.
+    ///
+    /// ```
+    /// use selvedge::process::Pool;
+    ///
+    /// let pool = Pool::builder().build()?;
+    /// let task = pool.submit(|(a, b): (u32, u32)| a + b, (40, 2));
+    /// assert_eq!(task.wait().into_result()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn submit<A, R, F>(&self, f: F, item: A) -> Handle<R>
+    where
+        A: Portable,
+        R: Portable,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        self.submit_job(ship::plain(f), &item, self.wait_for_a_place())
+    }
+
+    /// [`submit`](Self::submit) with the pool's context.
+    pub fn submit_with<A, R, F>(&self, f: F, item: A) -> Handle<R>
+    where
+        A: Portable,
+        R: Portable,
+        F: Fn(&C, A) -> R + Copy + Send + 'static,
+    {
+        self.submit_job(ship::with_context(f), &item, self.wait_for_a_place())
+    }
+
+    /// [`submit`](Self::submit), if it need not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] with the item.
+    ///
+    /// ```
+    /// use selvedge::{nz, process::{Busy, Pool}};
+    ///
+    /// let pool = Pool::builder().submit_limit(nz!(1)).build()?;
+    /// let forever = pool.submit(|()| loop { std::thread::park() }, ());
+    /// assert!(matches!(pool.try_submit(|n: u32| n + 1, 7), Err(Busy(7))));
+    /// forever.cancel();
+    /// # let _: selvedge::process::Report<()> = forever.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_submit<A, R, F>(&self, f: F, item: A) -> Result<Handle<R>, Busy<A>>
+    where
+        A: Portable,
+        R: Portable,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        self.try_submit_job(ship::plain(f), item)
+    }
+
+    /// [`try_submit`](Self::try_submit) with the pool's context.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] with the item.
+    pub fn try_submit_with<A, R, F>(&self, f: F, item: A) -> Result<Handle<R>, Busy<A>>
+    where
+        A: Portable,
+        R: Portable,
+        F: Fn(&C, A) -> R + Copy + Send + 'static,
+    {
+        self.try_submit_job(ship::with_context(f), item)
+    }
+
+    /// [`submit`](Self::submit) that waits for its turn without blocking the
+    /// thread. The turns of both are in one line, first come, first served.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it has submitted nothing, and the item is
+    /// dropped with it.
+    pub async fn submit_async<A, R, F>(&self, f: F, item: A) -> Handle<R>
+    where
+        A: Portable,
+        R: Portable,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        let place = Semaphore::acquire_owned(&self.shared.places, 1).await.ok();
+        self.submit_job(ship::plain(f), &item, place)
+    }
+
+    /// [`submit_async`](Self::submit_async) with the pool's context.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`submit_async`](Self::submit_async).
+    pub async fn submit_async_with<A, R, F>(&self, f: F, item: A) -> Handle<R>
+    where
+        A: Portable,
+        R: Portable,
+        F: Fn(&C, A) -> R + Copy + Send + 'static,
+    {
+        let place = Semaphore::acquire_owned(&self.shared.places, 1).await.ok();
+        self.submit_job(ship::with_context(f), &item, place)
+    }
+
+    /// The semaphore is never closed.
+    fn wait_for_a_place(&self) -> Option<OwnedPermit> {
+        let places = &self.shared.places;
+        match Semaphore::try_acquire_owned(places, 1) {
+            Ok(place) => Some(place),
+            Err(_) => block_on(Semaphore::acquire_owned(places, 1)).ok(),
+        }
+    }
+
+    fn try_submit_job<A: Portable, R: Portable>(
+        &self,
+        job: Result<Job<A, R>, NotShippable>,
+        item: A,
+    ) -> Result<Handle<R>, Busy<A>> {
+        match Semaphore::try_acquire_owned(&self.shared.places, 1) {
+            Ok(place) => Ok(self.submit_job(job, &item, Some(place))),
+            Err(_) => Err(Busy(item)),
+        }
+    }
+
+    fn submit_job<A: Portable, R: Portable>(
+        &self,
+        job: Result<Job<A, R>, NotShippable>,
+        item: &A,
+        place: Option<OwnedPermit>,
+    ) -> Handle<R> {
+        let group = Arc::new(Group::default());
+        let parcel = job.map_err(Fault::NotShippable).and_then(|job| {
+            let mut record = vec![0; HEAD];
+            let load = match codec::encode_to_vec(item, &mut record, INLINE) {
+                Ok(()) => {
+                    let len = record.len() - HEAD;
+                    record[..HEAD].copy_from_slice(&head(Kind::Value, len));
+                    Load::Records(record)
+                }
+                Err(error) => by_itself(&self.shared.stock, item, error)?,
+            };
+            let group = Arc::clone(&group);
+            Ok(Parcel { index: 0, len: 1, entry: job.entry, load, group, place })
+        });
+        let task = match parcel {
+            Ok(parcel) => Some(self.shared.submit(parcel)),
+            Err(fault) => {
+                let ended = Ended::Lost(Outcome::Err(fault));
+                group.push(Delivery { index: 0, count: 1, attempt: 0, ended });
+                None
+            }
+        };
+        Handle::new(Arc::clone(&self.shared), group, task)
+    }
+}
