@@ -6,6 +6,8 @@
 //! ```
 
 #[cfg(not(loom))]
+mod flowing;
+#[cfg(not(loom))]
 mod output;
 #[cfg(not(loom))]
 mod watch;
@@ -21,14 +23,16 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(not(loom))]
 mod cli {
+    use crate::flowing::{Common, Flowing};
     use crate::{output, watch::Watch};
     use anyhow::Context;
     use clap::Parser;
-    use selvedge::pipeline::{Input, Overflow, Pipeline, times};
+    use selvedge::pipeline::{Input, Overflow, Pipeline, Report, times};
     use std::ffi::OsString;
     use std::io::{self, Write};
     use std::num::NonZeroUsize;
     use std::process::ExitCode;
+    use std::time::Duration;
 
     /// Totals `key:value` lines per key.
     ///
@@ -73,7 +77,25 @@ mod cli {
         /// without being held.
         #[arg(long, value_name = "BYTES", default_value = "1048576")]
         max_line: NonZeroUsize,
+
+        /// Exit with an error as soon as more lines than this are malformed.
+        #[arg(long, value_name = "N")]
+        malformed_at_most: Option<u64>,
+
+        /// Stop after this long, print the totals so far and exit with 3.
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        within: Option<Duration>,
+
+        /// Say on standard error what each stage has done.
+        #[arg(long)]
+        stages: bool,
+
+        #[command(flatten)]
+        flowing: Flowing,
     }
+
+    /// The exit code of a run that did not reach the end of its input.
+    const STOPPED: u8 = 3;
 
     #[derive(Debug, Clone, Copy, clap::ValueEnum)]
     enum Policy {
@@ -107,16 +129,12 @@ mod cli {
     }
 
     fn run(args: &Args) -> anyhow::Result<ExitCode> {
-        let mut pipeline = Pipeline::key_value()
-            .transform(times(args.factor))
-            .overflow(args.overflow.into())
-            .max_line(args.max_line);
-        if let Some(workers) = args.workers {
-            pipeline = pipeline.workers(workers);
-        }
         let mut watch = Watch::new(&args.files);
-        let inputs = inputs(&args.files);
-        let report = pipeline.run_with(inputs, |progress| watch.see(progress));
+        let report = if args.flowing.is_wanted() {
+            args.flowing.run(args.workers, common(args), &mut watch)
+        } else {
+            in_blocks(args, &mut watch)
+        };
         watch.clear();
         let report = report?;
 
@@ -125,12 +143,50 @@ mod cli {
             let (malformed, lines) = (report.read.malformed, report.read.lines);
             anyhow::bail!("{malformed} of {lines} lines are malformed (--strict)");
         }
-        let printed = output::totals(&report, args.top, args.json);
-        match printed {
-            // Whoever read the totals has had enough of them.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-            printed => printed.context("cannot print the totals").map(|()| ExitCode::SUCCESS),
+        if args.stages {
+            output::stages(&report);
         }
+        match output::totals(&report, args.top, args.json) {
+            // Whoever read the totals has had enough of them.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            printed => printed.context("cannot print the totals")?,
+        }
+        Ok(match &report.stopped {
+            None => ExitCode::SUCCESS,
+            Some(stopped) => {
+                output::stopped(stopped, &report);
+                ExitCode::from(STOPPED)
+            }
+        })
+    }
+
+    fn common(args: &Args) -> Common {
+        Common {
+            inputs: inputs(&args.files),
+            max_line: args.max_line,
+            factor: args.factor,
+            overflow: args.overflow.into(),
+            malformed_at_most: args.malformed_at_most,
+            within: args.within,
+        }
+    }
+
+    fn in_blocks(args: &Args, watch: &mut Watch) -> anyhow::Result<Report> {
+        let common = common(args);
+        let mut pipeline = Pipeline::key_value()
+            .transform(times(common.factor))
+            .overflow(common.overflow)
+            .max_line(common.max_line);
+        if let Some(workers) = args.workers {
+            pipeline = pipeline.workers(workers);
+        }
+        if let Some(limit) = common.malformed_at_most {
+            pipeline = pipeline.malformed_at_most(limit);
+        }
+        if let Some(within) = common.within {
+            pipeline = pipeline.within(within);
+        }
+        Ok(pipeline.run_with(common.inputs, |progress| watch.see(progress))?)
     }
 
     fn inputs(files: &[OsString]) -> Vec<Input> {

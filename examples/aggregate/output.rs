@@ -1,6 +1,6 @@
 //! What is printed, and where.
 
-use selvedge::pipeline::{Malformed, Report};
+use selvedge::pipeline::{Malformed, Report, Stopped};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use std::io::{self, BufWriter, Write};
@@ -19,6 +19,7 @@ pub(crate) fn totals(report: &Report, top: Option<usize>, json: bool) -> io::Res
             lines: report.read.lines,
             malformed: report.read.malformed,
             samples: report.samples.iter().map(Sample::from).collect(),
+            stopped: report.stopped.as_ref().map(ToString::to_string),
         };
         serde_json::to_writer(&mut out, &summary)?;
         writeln!(out)?;
@@ -48,6 +49,20 @@ pub(crate) fn malformed(report: &Report) {
     let _ = writeln!(err, "aggregate: {count} of {} lines malformed", report.read.lines);
 }
 
+/// What each stage has done, to standard error.
+pub(crate) fn stages(report: &Report) {
+    let mut err = io::stderr().lock();
+    for stage in &report.stages {
+        let _ = writeln!(err, "aggregate: {stage}");
+    }
+}
+
+/// That there is more input than was totalled, to standard error.
+pub(crate) fn stopped(stopped: &Stopped, report: &Report) {
+    let lines = report.read.lines;
+    let _ = writeln!(io::stderr(), "aggregate: stopped after {lines} lines: {stopped}");
+}
+
 #[derive(Serialize)]
 struct Summary<'a> {
     totals: Totals<'a>,
@@ -55,6 +70,8 @@ struct Summary<'a> {
     lines: u64,
     malformed: u64,
     samples: Vec<Sample<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<String>,
 }
 
 /// An object whose members keep their order.

@@ -1,7 +1,7 @@
 //! The progress bar.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use selvedge::pipeline::Progress;
+use selvedge::pipeline::{Progress, StageCounts};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -30,12 +30,29 @@ impl Watch {
     }
 
     pub(crate) fn see(&mut self, progress: Progress) {
-        if !self.terminal || self.started.elapsed() < LONG {
-            return;
+        let size = self.size;
+        if let Some(bar) = self.bar(|| bar(size)) {
+            bar.set_position(progress.bytes);
+            bar.set_message(format!("{} lines, {} malformed", progress.lines, progress.malformed));
         }
-        let bar = self.bar.get_or_insert_with(|| bar(self.size));
-        bar.set_position(progress.bytes);
-        bar.set_message(format!("{} lines, {} malformed", progress.lines, progress.malformed));
+    }
+
+    /// Each stage: what it has done, and what waits and is in hand there.
+    pub(crate) fn see_stages(&mut self, stages: &[StageCounts]) {
+        if let Some(bar) = self.bar(ProgressBar::new_spinner) {
+            let stage = |it: &StageCounts| {
+                format!("{} {} ({} waiting, {} in hand)", it.name, it.items, it.waiting, it.busy)
+            };
+            bar.set_message(stages.iter().map(stage).collect::<Vec<_>>().join(" | "));
+            bar.tick();
+        }
+    }
+
+    fn bar(&mut self, make: impl FnOnce() -> ProgressBar) -> Option<&ProgressBar> {
+        if !self.terminal || self.started.elapsed() < LONG {
+            return None;
+        }
+        Some(self.bar.get_or_insert_with(make))
     }
 
     pub(crate) fn clear(&mut self) {

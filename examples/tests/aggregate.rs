@@ -216,9 +216,10 @@ fn binary_input_is_malformed_lines_and_no_crash() {
     assert_eq!(object["lines"], lines);
     assert!(object["malformed"].as_u64().unwrap() > 0);
 
-    // A program as input: this test.
+    // A program as input: this test, which has large numbers in it.
     let test = std::env::current_exe().unwrap();
-    assert_eq!(run(&[test.to_str().unwrap()], b"").code, Some(0));
+    let test = test.to_str().unwrap();
+    assert_eq!(run(&["--overflow", "widen", test], b"").code, Some(0));
 }
 
 #[test]
@@ -313,4 +314,128 @@ fn an_endless_line_takes_bounded_memory() {
         "aggregate: standard input:2: longer than 1048576 bytes\n\
          aggregate: 1 of 3 lines malformed\n"
     );
+}
+
+/// The form of tasks prints what the form of blocks does, to the byte.
+#[test]
+fn tasks_print_the_same_bytes_as_blocks() {
+    let mut input = Vec::new();
+    for line in 0..3_000_u64 {
+        match line % 97 {
+            0 => input.extend(b"bad\r\n"),
+            1 => input.extend(b"\xff:1\n"),
+            2 => input.extend(b"a key that is too long:1\n"),
+            3 => input.extend(format!("k:{}\n", i64::MAX).bytes()),
+            _ => input.extend(format!("key{}:{}\n", line * 7919 % 101, line % 500).bytes()),
+        }
+    }
+    input.extend(b"last:1");
+    let folder = folder(&[("lines", &input)]);
+    let common = ["lines", "-", "--factor", "-3", "--max-line", "20", "--overflow", "saturate"];
+    for form in [&[][..], &["--json", "--top", "7"]] {
+        let blocks = run_in(folder.path(), &[&common[..], form].concat(), &input);
+        assert_eq!(blocks.code, Some(0));
+        for tasks in [
+            &["--async", "--latency", "0s"][..],
+            &["--async", "--at-once", "500"],
+            &["--async", "--latency", "0s", "--at-once", "1", "--workers", "1"],
+            &["--per-second", "1000000", "--latency", "0s"],
+        ] {
+            let ran = run_in(folder.path(), &[&common[..], form, tasks].concat(), &input);
+            assert_eq!((&ran.out, &ran.err), (&blocks.out, &blocks.err), "{tasks:?}");
+        }
+    }
+}
+
+#[test]
+fn lines_are_taken_in_no_faster_than_told() {
+    let start = std::time::Instant::now();
+    let ran = run(&["--per-second", "50", "--stages"], &b"a:1\n".repeat(11));
+    let elapsed = start.elapsed();
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "a:11\n"));
+    assert!(elapsed.as_secs_f64() >= 10.0 / 50.0 * 0.9, "{elapsed:?}");
+    let stages: Vec<_> = ran.err.lines().filter_map(|it| it.split(',').next()).collect();
+    assert_eq!(
+        stages,
+        ["source", "intake", "parse", "transform", "aggregate"]
+            .map(|stage| format!("aggregate: {stage}: 11 done"))
+    );
+    let blocks = run(&["--stages"], b"a:1\n");
+    assert!(blocks.err.starts_with("aggregate: read: 1 done, 0 waiting, 0 in hand (most 1), "));
+}
+
+/// Endless input: what was totalled is printed, and the exit code says that it
+/// is not all.
+#[test]
+fn a_deadline_prints_what_is_done() {
+    for form in [&[][..], &["--async"], &["--per-second", "20"]] {
+        let mut child = Command::new(program())
+            .args(["--within", "200ms", "--json"])
+            .args(form)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut stdin = child.stdin.take().expect("it was asked for");
+        let writer = std::thread::spawn(move || {
+            while stdin.write_all(&[b'a', b':', b'1', b'\n'].repeat(1000)).is_ok() {}
+        });
+        let ran = Ran::from(child.wait_with_output().expect("it ends"));
+        writer.join().expect("it ends when nobody reads");
+        assert_eq!(ran.code, Some(3), "{}", ran.err);
+        let object: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+        let lines = object["lines"].as_u64().expect("a number");
+        assert_eq!(
+            (object["totals"]["a"].as_u64().unwrap_or(0), &object["malformed"]),
+            (lines, &json!(0))
+        );
+        assert_eq!(object["stopped"], "timed out: run of 200ms passed");
+        let told =
+            format!("aggregate: stopped after {lines} lines: timed out: run of 200ms passed\n");
+        assert_eq!(ran.err, told);
+    }
+}
+
+#[test]
+fn too_many_malformed_lines_are_an_error() {
+    for form in [&[][..], &["--async"]] {
+        let args = [&["--malformed-at-most", "1"][..], form].concat();
+        let ran = run(&args, b"a:1\nbad\nworse\nworst\n");
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+        assert_eq!(
+            ran.err,
+            "aggregate: more than 1 malformed lines, the first of them \
+             standard input:2: no colon: \"bad\"\n"
+        );
+        assert_eq!(run(&args, b"a:1\nbad\n").code, Some(0));
+    }
+}
+
+/// Interrupted while it waits for a pipe that nobody writes to.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupt_prints_what_is_done() {
+    let mut child = Command::new(program())
+        .arg("--async")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let stdin = child.stdin.take().expect("it was asked for");
+    // SIGINT is 2, the second bit, once it is listened for.
+    let listens = |status: String| {
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        u64::from_str_radix(caught.expect("Linux says").trim(), 16).expect("a mask") & 2 != 0
+    };
+    while !listens(fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs")) {
+        std::thread::yield_now();
+    }
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("it is there").success());
+    let ran = Ran::from(child.wait_with_output().expect("it ends"));
+    drop(stdin);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""));
+    assert_eq!(ran.err, "aggregate: stopped after 0 lines: cancelled: interrupted\n");
 }
