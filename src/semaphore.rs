@@ -307,7 +307,7 @@ impl Semaphore {
         let waiting = {
             let mut state = self.state.lock();
             state.closed = true;
-            state.waiting.all()
+            state.waiting.tell_all()
         };
         waiting.into_iter().for_each(Waiter::wake);
     }

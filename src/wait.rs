@@ -146,10 +146,19 @@ impl<P> WaitList<P> {
         (entry.serial == ticket.serial).then_some(&mut entry.wants)
     }
 
-    /// Handles to every waiter, all of which stay in the list: for an event
-    /// that is not a grant (a close), told to all.
-    pub(crate) fn all(&self) -> Vec<Waiter> {
-        self.entries.iter().map(|(_, entry)| entry.waiter.clone()).collect()
+    /// The handle of every waiter, first come first. All of them stay in the
+    /// list, to be woken by nobody else: for an event that is not a grant (a
+    /// close), and after which nobody waits again.
+    pub(crate) fn tell_all(&mut self) -> Vec<Waiter> {
+        let mut told = Vec::new();
+        let mut next = self.first;
+        while let Some(key) = next {
+            let entry = &mut self.entries[key];
+            let nobody = Waiter::Task(Waker::noop().clone());
+            told.push(std::mem::replace(&mut entry.waiter, nobody));
+            next = entry.after;
+        }
+        told
     }
 
     /// Takes the waiter that has waited longest. The caller wakes it after
@@ -234,6 +243,27 @@ mod tests {
             .position(|mark| mark.0.swap(usize::MAX, Ordering::Relaxed) != usize::MAX)
             .expect("some mark was woken");
         marks[hit].1
+    }
+
+    /// In the order in which they came, whatever slots they were given.
+    #[test]
+    fn all_are_told_first_come_first_and_stay() {
+        let mut list = WaitList::new();
+        let mut marks: Vec<Arc<Mark>> = Vec::new();
+        let mut tickets = Vec::new();
+        for id in 0..6 {
+            marks.push(Arc::new(Mark(AtomicUsize::new(usize::MAX), id)));
+            tickets.push(list.push(Waiter::Task(Waker::from(marks[id].clone()))));
+            if id == 3 {
+                // Their slots are used again.
+                assert_eq!(list.pop().map(|waiter| label(waiter, &marks)), Some(0));
+                assert!(list.remove(tickets[2]));
+            }
+        }
+        let told = list.tell_all().into_iter().map(|waiter| label(waiter, &marks));
+        assert_eq!(told.collect::<Vec<_>>(), [1, 3, 4, 5]);
+        let stay: Vec<bool> = tickets.iter().map(|ticket| list.holds(*ticket)).collect();
+        assert_eq!(stay, [false, true, false, true, true, true]);
     }
 
     proptest! {

@@ -55,6 +55,36 @@ fn only_the_waiter_that_is_served_is_woken() {
     assert_eq!(line.iter().map(Spawn::is_woken).collect::<Vec<_>>(), [true, false, false]);
 }
 
+/// The wakers look at the semaphore: it is not locked when they are called.
+#[test]
+fn a_close_wakes_in_the_order_of_the_line_and_unlocked() {
+    struct Told(usize, Arc<Semaphore>, Arc<std::sync::Mutex<Vec<usize>>>);
+    impl std::task::Wake for Told {
+        fn wake(self: Arc<Self>) {
+            assert!(self.1.is_closed());
+            self.2.lock().unwrap().push(self.0);
+        }
+    }
+    let semaphore = Arc::new(Semaphore::new(0));
+    let told = Arc::default();
+    let mut line = Vec::new();
+    let stand = |id| {
+        let told = Told(id, Arc::clone(&semaphore), Arc::clone(&told));
+        let waker = std::task::Waker::from(Arc::new(told));
+        let mut acquire = Box::pin(Semaphore::acquire_owned(&semaphore, 1));
+        let polled = acquire.as_mut().poll(&mut std::task::Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        acquire
+    };
+    line.extend((0..4).map(stand));
+    // The places of those who leave are taken by those who come.
+    line.remove(1);
+    line.remove(0);
+    line.extend((4..7).map(stand));
+    semaphore.close();
+    assert_eq!(*told.lock().unwrap(), [2, 3, 4, 5, 6]);
+}
+
 #[test]
 fn a_waiter_that_moves_to_another_task_is_woken_there() {
     let semaphore = Arc::new(Semaphore::new(0));
