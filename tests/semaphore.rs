@@ -78,8 +78,8 @@ fn a_close_wakes_in_the_order_of_the_line_and_unlocked() {
     };
     line.extend((0..4).map(stand));
     // The places of those who leave are taken by those who come.
-    line.remove(1);
-    line.remove(0);
+    drop(line.remove(1));
+    drop(line.remove(0));
     line.extend((4..7).map(stand));
     semaphore.close();
     assert_eq!(*told.lock().unwrap(), [2, 3, 4, 5, 6]);
