@@ -507,6 +507,22 @@ fn a_waker_that_holds_permits_may_be_dropped_with_its_waiter() {
 }
 
 #[test]
+fn a_waiter_that_moves_to_another_task_is_woken_there() {
+    paused().block_on(async {
+        let limiter = Arc::new(Limiter::builder(second(1)).burst(nz!(2)).build());
+        let held = Limiter::reserve_owned(&limiter, 2).await.unwrap();
+        let mut first = spawn(Limiter::acquire_owned(&limiter, 1));
+        assert_pending!(first.poll());
+        let moved = std::mem::replace(&mut *first, Limiter::acquire_owned(&limiter, 1));
+        let mut second = spawn(moved);
+        assert_pending!(second.poll());
+        drop(held);
+        assert!(second.is_woken() && !first.is_woken());
+        assert_ready_ok!(second.poll());
+    });
+}
+
+#[test]
 fn a_slow_consumer_gets_no_arrears() {
     paused().block_on(async {
         let mut ids = pin!(rate_limited(0..5, nz!(10)));

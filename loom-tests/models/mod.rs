@@ -20,6 +20,7 @@ mod pipeline;
 #[cfg(target_os = "linux")]
 mod process;
 mod queue;
+mod rate;
 #[cfg(not(loom))]
 mod queue_deadline;
 #[cfg(not(loom))]

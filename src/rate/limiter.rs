@@ -127,13 +127,10 @@ impl Limiter {
         // Not to be held up by a head that nobody polls.
         let mut state = self.serve(self.state.lock(), now);
         let permits = state.permits(n).map_err(TryAcquireError::TooMany)?;
-        state.take(now, permits).map_err(|wait| {
-            state.refused += 1;
-            match wait {
-                u64::MAX => TryAcquireError::Paused,
-                wait => TryAcquireError::NotYet(Duration::from_nanos(wait)),
-            }
-        })
+        match state.take(now, permits) {
+            Ok(()) => Ok(()),
+            Err(_) => state.take_or_refuse(permits),
+        }
     }
 
     /// From now on permits become due at `rate`. What has been saved up, or is

@@ -2,11 +2,12 @@
 
 use super::core::Gcra;
 use super::held::Held;
-use super::{Rate, TooMany};
-use crate::rt::Instant;
+use super::{Rate, TooMany, TryAcquireError};
+use crate::rt::{self, Instant};
 use crate::wait::{Ticket, WaitList, Waiter};
 use std::sync::OnceLock;
 use std::task::Waker;
+use std::time::Duration;
 
 pub(super) struct State {
     pub(super) gcra: Gcra,
@@ -130,6 +131,19 @@ impl State {
             }
             wait => Err(wait.max(1)),
         }
+    }
+
+    /// Takes permits at the time that it is now, under the lock: who was held
+    /// up on the way to it is not refused on account of that.
+    #[cold]
+    pub(super) fn take_or_refuse(&mut self, permits: u32) -> Result<(), TryAcquireError> {
+        self.take(nanos(rt::now()), permits).map_err(|wait| {
+            self.refused += 1;
+            match wait {
+                u64::MAX => TryAcquireError::Paused,
+                wait => TryAcquireError::NotYet(Duration::from_nanos(wait)),
+            }
+        })
     }
 
     /// Advances the schedule, as at `floor`.
