@@ -88,6 +88,22 @@ fn rates_above_the_grain_of_the_clock_are_kept() {
 }
 
 #[test]
+fn idle_time_is_not_caught_up_with() {
+    paused().block_on(async {
+        let limiter = Limiter::per_second(nz!(100_000));
+        for _ in 0..50 {
+            limiter.acquire(1).await.unwrap();
+        }
+        // In the middle of a batch: the others of it are still there.
+        assert_eq!(limiter.try_acquire(1), Ok(()));
+        assert_eq!(limiter.try_acquire(1), Ok(()));
+        sleep(ms(1_000)).await;
+        assert_eq!(limiter.try_acquire(1), Ok(()));
+        assert!(limiter.try_acquire(1).is_err());
+    });
+}
+
+#[test]
 fn strict_spacing_is_strict() {
     paused().block_on(async {
         let limiter = Limiter::builder(second(2_000)).strict().build();
@@ -462,6 +478,21 @@ fn refunds_are_exact() {
         drop(held);
         limiter.resume();
         assert_eq!(limiter.try_acquire(3), Ok(()));
+    });
+}
+
+#[test]
+fn refunds_know_of_each_other() {
+    paused().block_on(async {
+        let limiter = Limiter::builder(second(1)).burst(nz!(3)).build();
+        let one = limiter.reserve(1).await.unwrap();
+        let other = limiter.reserve(1).await.unwrap();
+        sleep(ms(1_000)).await;
+        limiter.try_acquire(1).unwrap();
+        // Time has made up for one of the two.
+        drop(one);
+        drop(other);
+        assert_eq!(limiter.try_acquire(3), Err(TryAcquireError::NotYet(ms(1_000))));
     });
 }
 
