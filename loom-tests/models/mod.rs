@@ -20,9 +20,9 @@ mod pipeline;
 #[cfg(target_os = "linux")]
 mod process;
 mod queue;
-mod rate;
 #[cfg(not(loom))]
 mod queue_deadline;
+mod rate;
 #[cfg(not(loom))]
 mod scope;
 mod semaphore;

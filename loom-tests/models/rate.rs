@@ -78,7 +78,7 @@ fn resume_serves_every_waiter() {
 #[test]
 fn head_cancelled_at_its_grant_strands_nobody() {
     let model = Model::new("rate::head_cancelled_at_its_grant_strands_nobody");
-    model.pct(10_000, 4).reaches([false, true], || {
+    model.pct(10_000, 4).preemptions(2).reaches([false, true], || {
         let limiter = Arc::new(never(1));
         limiter.pause();
         let mut head = Limiter::reserve_owned(&limiter, 1);
@@ -116,7 +116,7 @@ fn head_cancelled_at_its_grant_strands_nobody() {
 #[test]
 fn refund_serves_the_waiter_and_no_more() {
     let model = Model::new("rate::refund_serves_the_waiter_and_no_more");
-    model.pct(10_000, 4).reaches([false, true], || {
+    model.pct(10_000, 4).preemptions(2).reaches([false, true], || {
         let limiter = Arc::new(never(2));
         let held = limiter_take(&limiter, 2);
         let waiter = thread::spawn({
