@@ -1,60 +1,22 @@
 //! The example `aggregate`, run as a person runs it.
-//!
-//! `cargo test` builds the examples of a package before its tests; with
-//! `--test aggregate` alone it does not, and this would run an old build.
 #![cfg(not(loom))]
 
+mod program;
+
+use program::{Ran, command, feed};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
-    let program = profile.join("examples").join("aggregate");
-    assert!(program.exists(), "build it first: cargo build -p selvedge-examples --examples");
-    program
-}
-
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl From<Output> for Ran {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).expect("it prints text"),
-            err: String::from_utf8(output.stderr).expect("it prints text"),
-        }
-    }
-}
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// Runs it in `folder` with `input` on its standard input, a pipe.
 fn run_in(folder: &Path, args: &[&str], input: &[u8]) -> Ran {
-    let mut child = Command::new(program())
-        .args(args)
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut stdin = child.stdin.take().expect("it was asked for");
-    let input = input.to_vec();
-    // It may end without reading its input.
-    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-    let output = child.wait_with_output().expect("it ends");
-    writer.join().expect("the writer does not panic");
-    output.into()
+    feed(command("aggregate", args).current_dir(folder), input)
 }
 
 fn run(args: &[&str], input: &[u8]) -> Ran {
-    run_in(Path::new("."), args, input)
+    feed(&mut command("aggregate", args), input)
 }
 
 /// A folder with these files.
@@ -261,12 +223,9 @@ fn a_closed_output_pipe_ends_quietly() {
     }
     let folder = folder(&[("lines", input.as_bytes())]);
     for json in [&[][..], &["--json"]] {
-        let mut child = Command::new(program())
+        let mut child = command("aggregate", json)
             .arg(folder.path().join("lines"))
-            .args(json)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
         let mut first = [0; 1];
@@ -291,12 +250,7 @@ fn peak_memory(pid: u32) -> u64 {
 #[test]
 fn an_endless_line_takes_bounded_memory() {
     const MEBIBYTES: usize = 256;
-    let mut child = Command::new(program())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+    let mut child = command("aggregate", &[]).spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("it was asked for");
     stdin.write_all(b"a:1\n").expect("it reads");
     let mebibyte = vec![b'x'; 1 << 20];
@@ -369,12 +323,8 @@ fn lines_are_taken_in_no_faster_than_told() {
 #[test]
 fn a_deadline_prints_what_is_done() {
     for form in [&[][..], &["--async"], &["--per-second", "20"]] {
-        let mut child = Command::new(program())
-            .args(["--within", "200ms", "--json"])
+        let mut child = command("aggregate", &["--within", "200ms", "--json"])
             .args(form)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
         let mut stdin = child.stdin.take().expect("it was asked for");
@@ -416,13 +366,7 @@ fn too_many_malformed_lines_are_an_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_interrupt_prints_what_is_done() {
-    let mut child = Command::new(program())
-        .arg("--async")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+    let mut child = command("aggregate", &["--async"]).spawn().expect("it starts");
     let stdin = child.stdin.take().expect("it was asked for");
     // SIGINT is 2, the second bit, once it is listened for.
     let listens = |status: String| {

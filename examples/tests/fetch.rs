@@ -1,77 +1,41 @@
 //! The example `fetch`, run as a person runs it, against a server of its own.
-//!
-//! `cargo test` builds the examples of a package before its tests; with
-//! `--test fetch` alone it does not, and this would run an old build.
 #![cfg(all(unix, not(loom)))]
 
+mod program;
 mod server;
 
+use program::{Ran, feed};
 use serde_json::Value;
 use server::Server;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-
-fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
-    let program = profile.join("examples").join("fetch");
-    assert!(program.exists(), "build it first: cargo build -p selvedge-examples --examples");
-    program
-}
+use std::path::Path;
+use std::process::{Child, Command};
 
 fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl From<Output> for Ran {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).expect("it prints text"),
-            err: String::from_utf8(output.stderr).expect("it prints text"),
-        }
-    }
-}
-
-impl Ran {
-    /// The columns of each row but the one that tells the time.
-    fn rows(&self) -> Vec<Vec<&str>> {
-        self.out
-            .lines()
-            .map(|line| {
-                let mut columns: Vec<&str> = line.split('\t').collect();
-                columns.remove(3).parse::<f64>().expect("seconds");
-                columns
-            })
-            .collect()
-    }
-
-    /// The last line of standard error, up to the time it took.
-    fn summary(&self) -> &str {
-        let last = self.err.lines().last().unwrap_or_default();
-        last.split(" in ").next().unwrap_or_default()
-    }
+    program::command("fetch", args)
 }
 
 fn run(args: &[&str], input: &str) -> Ran {
-    let mut child = command(args).spawn().expect("it starts");
-    let mut stdin = child.stdin.take().expect("it was asked for");
-    let input = input.to_owned();
-    // It may end without reading its input.
-    let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
-    let output = child.wait_with_output().expect("it ends");
-    writer.join().expect("the writer does not panic");
-    output.into()
+    feed(&mut command(args), input.as_bytes())
+}
+
+/// The columns of each row but the one that tells the time.
+fn rows(ran: &Ran) -> Vec<Vec<&str>> {
+    ran.out
+        .lines()
+        .map(|line| {
+            let mut columns: Vec<&str> = line.split('\t').collect();
+            columns.remove(3).parse::<f64>().expect("seconds");
+            columns
+        })
+        .collect()
+}
+
+/// The last line of standard error, up to the time it took.
+fn summary(ran: &Ran) -> &str {
+    let last = ran.err.lines().last().unwrap_or_default();
+    last.split(" in ").next().unwrap_or_default()
 }
 
 /// Ctrl-C.
@@ -95,8 +59,8 @@ fn rows_are_in_input_order_whoever_ends_first() {
     let [first, second] = [server.url("/bytes/3?after=bytes"), server.url("/bytes/5")];
     let ran = run(&[&first, &second], "");
     assert_eq!((ran.code, ran.err.lines().count()), (Some(0), 1), "{}", ran.err);
-    assert_eq!(ran.rows(), [["fetched", "200", "3", &first], ["fetched", "200", "5", &second]]);
-    assert_eq!(ran.summary(), "fetch: 2 of 2 fetched, 0 failed, 0 timed out, 0 cancelled; 8 bytes");
+    assert_eq!(rows(&ran), [["fetched", "200", "3", &first], ["fetched", "200", "5", &second]]);
+    assert_eq!(summary(&ran), "fetch: 2 of 2 fetched, 0 failed, 0 timed out, 0 cancelled; 8 bytes");
 }
 
 #[test]
@@ -105,7 +69,7 @@ fn never_more_at_a_time_than_the_limit() {
     // Three have to be there at once for any to be answered.
     let urls = vec![server.url("/meet"); 12].join("\n");
     let ran = run(&["--limit", "3", "-"], &urls);
-    assert_eq!((ran.code, ran.rows().len()), (Some(0), 12), "{}", ran.err);
+    assert_eq!((ran.code, rows(&ran).len()), (Some(0), 12), "{}", ran.err);
     assert_eq!(server.most_at_once(), 3);
 }
 
@@ -131,7 +95,7 @@ fn failures_are_rows_when_told_to_keep_going() {
     args.extend(urls.iter().map(String::as_str));
     let ran = run(&args, "");
     assert_eq!(ran.code, Some(1), "{}", ran.err);
-    let rows = ran.rows();
+    let rows = rows(&ran);
     let short: Vec<_> = rows.iter().map(|row| (row[0], row[1], row[2])).collect();
     assert_eq!(
         short,
@@ -165,7 +129,7 @@ fn failures_are_rows_when_told_to_keep_going() {
     why(5, "HTTP 500 Internal Server Error");
     why(9, "more than 10 redirects");
     assert_eq!(
-        ran.summary(),
+        summary(&ran),
         "fetch: 5 of 14 fetched, 9 failed, 0 timed out, 0 cancelled; 73 bytes"
     );
 }
@@ -178,7 +142,7 @@ fn the_first_failure_cancels_the_others() {
     args.extend(urls.iter().map(String::as_str));
     let ran = run(&args, "");
     assert_eq!(ran.code, Some(1));
-    let rows = ran.rows();
+    let rows = rows(&ran);
     assert_eq!(rows[0][..4], ["failed", "404", "0", &urls[0]]);
     assert_eq!(rows[1][..4], ["cancelled", "-", "0", &urls[1]]);
     let cause = format!("{} HTTP 404 Not Found", urls[0]);
@@ -196,7 +160,7 @@ fn a_hanging_server_costs_one_timeout() {
     args.extend(urls.iter().map(String::as_str));
     let ran = run(&args, "");
     assert_eq!(ran.code, Some(1));
-    let rows = ran.rows();
+    let rows = rows(&ran);
     assert_eq!(rows[0], ["timed out", "-", "0", &urls[0], "timed out: timeout of 2s passed"]);
     assert_eq!(rows[1], ["timed out", "200", "10", &urls[1], "timed out: timeout of 2s passed"]);
     assert_eq!(rows[2], ["fetched", "200", "2", &urls[2]]);
@@ -212,7 +176,7 @@ fn the_deadline_of_the_whole_stops_it_and_is_named() {
     args.extend(urls.iter().map(String::as_str));
     let ran = run(&args, "");
     assert_eq!(ran.code, Some(1));
-    let rows = ran.rows();
+    let rows = rows(&ran);
     assert_eq!(rows[0], ["fetched", "200", "2", &urls[0]]);
     for row in &rows[1..] {
         assert!(row[0] == "timed out" || row[0] == "cancelled", "{row:?}");
@@ -265,13 +229,13 @@ fn ctrl_c_cleans_up_and_reports_what_was_done() {
     interrupt(&child);
     let ran = Ran::from(child.wait_with_output().expect("it ends"));
     assert_eq!(ran.code, Some(130), "{}", ran.err);
-    let rows = ran.rows();
+    let rows = rows(&ran);
     assert_eq!(rows.len(), 3, "{}", ran.out);
     assert_eq!(rows[0], ["fetched", "200", "5", &urls[0]]);
     assert_eq!((rows[1][0], rows[1][4]), ("cancelled", "cancelled: interrupted"));
     assert_eq!((rows[2][0], rows[2][4]), ("cancelled", "cancelled: interrupted"));
-    let summary = "fetch: 1 of 4 fetched, 0 failed, 0 timed out, 2 cancelled, 1 not started";
-    assert!(ran.summary().starts_with(summary), "{}", ran.err);
+    let expected = "fetch: 1 of 4 fetched, 0 failed, 0 timed out, 2 cancelled, 1 not started";
+    assert!(summary(&ran).starts_with(expected), "{}", ran.err);
     assert!(ran.err.ends_with("(stopped: interrupted)\n"), "{}", ran.err);
     assert_eq!(names(folder.path()), ["0001-5"]);
     // The server saw both connections go.
@@ -321,10 +285,10 @@ fn https_needs_a_certificate_that_the_system_trusts() {
     let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/ca.pem");
     let trusting = command(&[&url]).env("SSL_CERT_FILE", authority).output().expect("it runs");
     let ran = Ran::from(trusting);
-    assert_eq!(ran.rows(), [["fetched", "200", "9", &url]], "{}", ran.err);
+    assert_eq!(rows(&ran), [["fetched", "200", "9", &url]], "{}", ran.err);
     let ran = run(&[&url], "");
     assert_eq!(ran.code, Some(1));
-    let row = &ran.rows()[0];
+    let row = &rows(&ran)[0];
     assert!(row[0] == "failed" && row[4].contains("certificate"), "{row:?}");
 }
 
@@ -348,7 +312,7 @@ fn bad_arguments_are_refused() {
 fn nothing_to_do_is_done() {
     let ran = run(&["-"], "\n\n");
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), ""));
-    assert_eq!(ran.summary(), "fetch: 0 of 0 fetched, 0 failed, 0 timed out, 0 cancelled; 0 bytes");
+    assert_eq!(summary(&ran), "fetch: 0 of 0 fetched, 0 failed, 0 timed out, 0 cancelled; 0 bytes");
     // A directory as standard input cannot be read.
     let folder = fs::File::open(".").expect("it can be opened");
     let mut child = command(&["-"]).stdin(folder).spawn().expect("it starts");

@@ -1,23 +1,14 @@
 //! The example `tour`, run as a person runs it.
-//!
-//! `cargo test` builds the examples of a package before its tests; with
-//! `--test tour` alone it does not, and this would run an old build.
 #![cfg(all(target_os = "linux", not(loom)))]
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+mod program;
 
-fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
-    let program = profile.join("examples").join("tour");
-    assert!(program.exists(), "build it first: cargo build -p selvedge-examples --examples");
-    program
-}
+use program::command;
+use std::fs;
+use std::process::Output;
 
 fn tour(args: &[&str]) -> Output {
-    Command::new(program()).args(args).output().expect("it starts")
+    command("tour", args).output().expect("it starts")
 }
 
 /// The rows: number, whether it was right, name and what was told.
