@@ -517,6 +517,19 @@ proptest! {
         paused().block_on(async {
             assert_eq!(gathered().collect().await.unwrap().into_vec(), expected);
             assert_eq!(gathered().collect_in_place().await.unwrap().into_vec(), expected);
+            for tried in [gathered().try_collect().await, gathered().try_collect_in_place().await] {
+                match tried {
+                    Ok(values) => {
+                        let values: Vec<_> = values.into_iter().map(Outcome::Ok).collect();
+                        assert_eq!(values, expected);
+                    }
+                    Err(GatherError::Failed(failure)) => {
+                        let outcome: Outcome<usize, usize> = failure.outcome().clone().widen();
+                        assert_eq!(outcome, expected[failure.index()]);
+                    }
+                    Err(GatherError::Interrupted(why)) => panic!("{why}"),
+                }
+            }
             let mut stream = gathered().window(NonZeroUsize::new(window).unwrap()).stream();
             for (n, expected) in expected.iter().enumerate() {
                 assert_eq!(stream.next().await.unwrap().unwrap(), (n, expected.clone()));

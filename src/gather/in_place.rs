@@ -5,6 +5,7 @@ use crate::outcome::{IntoOutcome, Panic};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
 use futures_core::Stream;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
@@ -63,7 +64,8 @@ pub(super) struct InPlace<S: Stream<Item: Future<Output: IntoOutcome>>> {
     limit: usize,
     each: Option<Duration>,
     lanes: Vec<Lane<S::Item>>,
-    free: Vec<usize>,
+    /// First freed, first filled: items that take equally long end in order.
+    free: VecDeque<usize>,
     ready: Arc<Ready>,
 }
 
@@ -78,7 +80,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
             limit: limit.min(MOST_LANES),
             each,
             lanes: Vec::new(),
-            free: Vec::new(),
+            free: VecDeque::new(),
             ready: Arc::new(ready),
         }
     }
@@ -159,7 +161,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
         let Some(item) = lane.item.as_mut().as_pin_mut() else { return true };
         let Poll::Ready(outcome) = item.poll(&mut context) else { return true };
         lane.item.set(None);
-        self.free.push(at);
+        self.free.push_back(at);
         finish(lane.index, outcome)
     }
 
@@ -179,7 +181,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
                 return Err(Panic::from_payload(&*payload));
             }
         };
-        let at = self.free.pop().unwrap_or_else(|| self.add_lane());
+        let at = self.free.pop_front().unwrap_or_else(|| self.add_lane());
         let lane = &mut self.lanes[at];
         lane.item.set(Some(Item::new(future, self.each)));
         lane.index = self.pulled;
@@ -193,6 +195,46 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
         let waker = Waker::from(std::sync::Arc::new(slot));
         self.lanes.push(Lane { item: Box::pin(None), index: 0, waker });
         at
+    }
+}
+
+/// Values by their indices, each of which comes once, in any order. What is
+/// ahead of a gap waits beside the others, so that nothing is moved at the end.
+pub(super) struct InOrder<T> {
+    values: Vec<T>,
+    /// The first is the gap: it belongs at `values.len()`.
+    ahead: VecDeque<Option<T>>,
+}
+
+impl<T> InOrder<T> {
+    pub(super) fn new() -> Self {
+        Self { values: Vec::new(), ahead: VecDeque::new() }
+    }
+
+    #[inline]
+    pub(super) fn put(&mut self, index: usize, value: T) {
+        if self.ahead.is_empty() && index == self.values.len() {
+            self.values.push(value);
+        } else {
+            self.put_ahead(index - self.values.len(), value);
+        }
+    }
+
+    fn put_ahead(&mut self, slot: usize, value: T) {
+        if self.ahead.len() <= slot {
+            self.ahead.resize_with(slot + 1, || None);
+        }
+        self.ahead[slot] = Some(value);
+        while let Some(front @ Some(_)) = self.ahead.front_mut() {
+            self.values.extend(front.take());
+            self.ahead.pop_front();
+        }
+    }
+
+    /// All of them, if none is missing.
+    pub(super) fn into_vec(self) -> Vec<T> {
+        debug_assert!(self.ahead.is_empty(), "a value is missing");
+        self.values
     }
 }
 

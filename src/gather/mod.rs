@@ -67,7 +67,7 @@ use crate::cancel::Token;
 use crate::outcome::{Cancelled, Failure, IntoOutcome, Outcomes, Panic};
 use consumer::Consumer;
 use futures_core::Stream;
-use in_place::InPlace;
+use in_place::{InOrder, InPlace};
 use item::{ErrorOf, OutcomeOf, ValueOf};
 use lanes::{Hook, Settings, Shared, Stop};
 use std::fmt;
@@ -258,8 +258,13 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
     pub async fn collect_in_place(
         self,
     ) -> Result<Outcomes<ValueOf<S::Item>, ErrorOf<S::Item>>, Interrupted> {
-        let (slots, _) = self.run_in_place(false).await?;
-        Ok(slots.into_iter().flatten().collect())
+        let mut outcomes = InOrder::new();
+        self.run_in_place(|index, outcome| {
+            outcomes.put(index, outcome);
+            true
+        })
+        .await?;
+        Ok(outcomes.into_vec().into_iter().collect())
     }
 
     /// All values in the order of the items, polled in place; at the first
@@ -275,38 +280,40 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
     pub async fn try_collect_in_place(
         self,
     ) -> Result<Vec<ValueOf<S::Item>>, GatherError<ErrorOf<S::Item>>> {
-        let (slots, failed) = self.run_in_place(true).await.map_err(GatherError::Interrupted)?;
-        consumer::values(slots, failed)
+        let (mut values, mut failed) = (InOrder::new(), None);
+        let ran = self.run_in_place(|index, outcome| match outcome.into_result() {
+            Ok(value) => {
+                values.put(index, value);
+                true
+            }
+            Err(outcome) => {
+                failed = Some(Failure::new(index, outcome));
+                false
+            }
+        });
+        ran.await.map_err(GatherError::Interrupted)?;
+        match failed {
+            Some(failure) => Err(GatherError::Failed(failure)),
+            None => Ok(values.into_vec()),
+        }
     }
 
+    /// Calls `finish` with each outcome, until it returns `false`.
     async fn run_in_place(
         self,
-        fail_fast: bool,
-    ) -> Result<(Vec<Option<OutcomeOf<S::Item>>>, Option<usize>), Interrupted> {
-        let mut slots = Vec::with_capacity(lanes::expected(&self.source));
+        mut finish: impl FnMut(usize, OutcomeOf<S::Item>) -> bool,
+    ) -> Result<(), Interrupted> {
         // Dropped before this returns, and with it what it runs.
         let mut run = InPlace::new(self.source, self.limit.get(), self.each);
         let token = self.token.unwrap_or_default();
         let mut cancelled = pin!(token.cancelled());
-        let mut failed = None;
         poll_fn(|context| {
             if let Poll::Ready(cause) = cancelled.as_mut().poll(context) {
                 return Poll::Ready(Err(Interrupted::Cancelled(cause)));
             }
-            let polled = run.poll(context, &mut |index, outcome: OutcomeOf<S::Item>| {
-                if fail_fast && !outcome.is_ok() {
-                    failed = Some(index);
-                }
-                if slots.len() <= index {
-                    slots.resize_with(index + 1, || None);
-                }
-                slots[index] = Some(outcome);
-                failed.is_none()
-            });
-            polled.map_err(Interrupted::Panicked)
+            run.poll(context, &mut finish).map_err(Interrupted::Panicked)
         })
-        .await?;
-        Ok((slots, failed))
+        .await
     }
 }
 
