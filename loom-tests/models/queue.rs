@@ -12,6 +12,7 @@ use selvedge::sync::atomic::{AtomicUsize, Ordering};
 use selvedge::sync::future::block_on;
 use selvedge::sync::thread::spawn;
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -29,19 +30,7 @@ fn drained<T>(rx: &Receiver<T>) -> Vec<T> {
 #[test]
 fn two_producers_one_consumer() {
     let model = Model::new("queue::two_producers_one_consumer").pct(20_000, 3);
-    model.reaches([[1, 2], [2, 1]], || {
-        let (tx, rx) = queue::bounded(selvedge::nz!(2));
-        let producers = [1, 2].map(|n| {
-            let tx = tx.clone();
-            spawn(move || tx.send(n).unwrap())
-        });
-        drop(tx);
-        let consumer = spawn(move || [rx.recv().unwrap(), rx.recv().unwrap()]);
-        for producer in producers {
-            producer.join().unwrap();
-        }
-        consumer.join().unwrap()
-    });
+    two_producers(model, selvedge::nz!(2));
 }
 
 /// The same through one slot, where the producers also wait for each other's
@@ -49,17 +38,21 @@ fn two_producers_one_consumer() {
 #[test]
 fn two_producers_share_one_slot() {
     let model = Model::new("queue::two_producers_share_one_slot").pct(10_000, 3).shuttle_only();
-    model.reaches([[1, 2], [2, 1]], || {
-        let (tx, rx) = queue::bounded(selvedge::nz!(1));
+    two_producers(model, selvedge::nz!(1));
+}
+
+fn two_producers(model: Model, capacity: NonZeroUsize) {
+    model.reaches([[1, 2], [2, 1]], move || {
+        let (tx, rx) = queue::bounded(capacity);
         let producers = [1, 2].map(|n| {
             let tx = tx.clone();
             spawn(move || tx.send(n).unwrap())
         });
+        drop(tx);
         let consumer = spawn(move || [rx.recv().unwrap(), rx.recv().unwrap()]);
         for producer in producers {
             producer.join().unwrap();
         }
-        drop(tx);
         consumer.join().unwrap()
     });
 }
