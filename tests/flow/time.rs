@@ -24,12 +24,18 @@ fn slow(alive: &Alive, lines: impl Iterator<Item = u32> + Send + 'static) -> Flo
     })
 }
 
+/// Folds into a vector, and sees that no task is left behind.
 async fn collect(flow: Flow<u32>) -> Result<Report<Vec<u32>>, Error> {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let push = |all: &mut Vec<u32>, n| {
         all.push(n);
         Ok(())
     };
-    flow.fold(Vec::new(), push).await
+    let before = tasks();
+    let report = flow.fold(Vec::new(), push).await;
+    // Whoever else had a task may have ended it.
+    assert!(tasks() <= before, "a task is left behind");
+    report
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::super::Reason;
 use super::super::meter::Gauge;
 use super::super::report::{Error, Location, Malformed, Progress};
-use super::{Fault, Origin, Parcel, guarded};
+use super::running::{Fault, Origin, Parcel, guarded};
 use crate::outcome::Panic;
 use crate::queue::Receiver;
 use crate::rt;

@@ -63,28 +63,26 @@
 //! `loom-tests/models/pipeline.rs`.
 
 mod fold;
+mod running;
 mod source;
 mod stage;
 
 use super::lines::Input;
 use super::meter::{self, Gauge, Meter};
-use super::report::{Error, Location, Report, Stopped};
+use super::report::{Error, Report, Stopped};
 use super::totals::{Adder, Gatherer, Overflow};
 use super::{LONGEST_LINE, Reason, SAMPLES};
 use crate::cancel::Token;
-use crate::outcome::{Outcome, Panic};
+use crate::outcome::Outcome;
 use crate::queue::Receiver;
-use crate::scope::{Scope, scope};
-use crate::semaphore::Semaphore;
-use crate::sync::Arc;
-use crate::sync::unmodelled::Mutex;
-use crate::timeout::{Elapsed, with_timeout};
+use crate::scope::scope;
+use crate::timeout::with_timeout;
 use fold::Fold;
 use futures_core::Stream;
-use std::any::Any;
+use running::{Early, Parcel, Running, Threads};
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How much a stage may hold.
@@ -153,7 +151,7 @@ pub struct Flow<T> {
 type Start<T> = Box<dyn FnOnce(&Running) -> Receiver<Parcel<T>> + Send>;
 
 struct Settings {
-    gauges: Vec<std::sync::Arc<Gauge>>,
+    gauges: Vec<Arc<Gauge>>,
     /// What the stages may hold, all together.
     held: usize,
     window: Option<NonZeroUsize>,
@@ -164,74 +162,7 @@ struct Settings {
     meter: Option<Meter>,
 }
 
-/// Why the fold did not come to the end of the source.
-enum Early {
-    /// It failed, or what it takes from is gone.
-    Unfinished,
-    Elapsed(Elapsed),
-}
-
-/// What a stage needs in order to start. It lives as long as the fold does;
-/// then threads that wait somewhere are told that it is over.
-struct Running {
-    scope: Scope<Early>,
-    window: Arc<Semaphore>,
-    on_end: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
-    /// One for each thread that is waited for, cancelled when it has ended.
-    threads: Threads,
-}
-
-type Threads = std::sync::Arc<Mutex<Vec<Token>>>;
-
-impl Running {
-    fn on_end(&self, call: impl FnOnce() + Send + 'static) {
-        unpoisoned(&self.on_end).push(Box::new(call));
-    }
-
-    fn wait_for(&self, ended: Token) {
-        unpoisoned(&self.threads).push(ended);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.window.close();
-        let calls = std::mem::take(&mut *unpoisoned(&self.on_end));
-        for call in calls {
-            call();
-        }
-    }
-}
-
-fn unpoisoned<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// A line on its way.
-struct Parcel<T> {
-    origin: Origin,
-    body: Result<T, Fault>,
-}
-
-/// Where a line comes from.
-struct Origin {
-    number: u64,
-    at: Location,
-    /// How many bytes of the input it stands for.
-    size: u64,
-    /// The line itself, to be quoted.
-    line: std::sync::Arc<str>,
-}
-
-/// What travels in place of a line.
-enum Fault {
-    Rejected { reason: Reason, excerpt: String },
-    Panicked { stage: &'static str, panic: Panic },
-    Input(std::io::Error),
-    End,
-}
-
-impl Flow<std::sync::Arc<str>> {
+impl Flow<Arc<str>> {
     /// Lines from an iterator, which is asked in a task: it should not block.
     /// `name` stands for the input in locations; offsets are those that the
     /// lines would have with a newline after each.
@@ -262,10 +193,10 @@ impl Flow<std::sync::Arc<str>> {
         Self::from(|gauge| Box::new(move |running| source::read(running, gauge, inputs, max_line)))
     }
 
-    fn from(start: impl FnOnce(std::sync::Arc<Gauge>) -> Start<std::sync::Arc<str>>) -> Self {
+    fn from(start: impl FnOnce(Arc<Gauge>) -> Start<Arc<str>>) -> Self {
         let gauge = Gauge::new("source");
         let settings = Settings {
-            gauges: vec![std::sync::Arc::clone(&gauge)],
+            gauges: vec![Arc::clone(&gauge)],
             held: source::WAITING.get(),
             window: None,
             samples: SAMPLES,
@@ -315,13 +246,13 @@ impl<T: Send + 'static> Flow<T> {
     fn then<U, S>(self, name: &'static str, bound: Bound, stage: S) -> Flow<U>
     where
         U: Send + 'static,
-        S: FnOnce(&Running, std::sync::Arc<Gauge>, Receiver<Parcel<T>>) -> Receiver<Parcel<U>>
+        S: FnOnce(&Running, Arc<Gauge>, Receiver<Parcel<T>>) -> Receiver<Parcel<U>>
             + Send
             + 'static,
     {
         let Self { start, mut settings } = self;
         let gauge = Gauge::new(name);
-        settings.gauges.push(std::sync::Arc::clone(&gauge));
+        settings.gauges.push(Arc::clone(&gauge));
         settings.held =
             settings.held.saturating_add(bound.at_once.get()).saturating_add(bound.waiting.get());
         let start = Box::new(move |running: &Running| {
@@ -408,7 +339,7 @@ impl<T: Send + 'static> Flow<T> {
     {
         let Self { start, mut settings } = self;
         let gauge = Gauge::new("aggregate");
-        settings.gauges.push(std::sync::Arc::clone(&gauge));
+        settings.gauges.push(Arc::clone(&gauge));
         if let Some(meter) = &settings.meter {
             meter.show(&settings.gauges);
         }
@@ -418,12 +349,11 @@ impl<T: Send + 'static> Flow<T> {
         fold.malformed_at_most = settings.malformed_at_most;
         let threads = Threads::default();
         let exit = {
-            let (fold, threads) = (&mut fold, std::sync::Arc::clone(&threads));
+            let (fold, threads) = (&mut fold, threads.clone());
             let within = settings.within;
             let body = |scope| async move {
                 let folding = async {
-                    let window = Arc::new(Semaphore::new(window));
-                    let running = Running { scope, window, on_end: Mutex::default(), threads };
+                    let running = Running::new(scope, window, threads);
                     let from = start(&running);
                     fold.drive(from, &running.window).await.map_err(|()| Early::Unfinished)
                 };
@@ -437,10 +367,7 @@ impl<T: Send + 'static> Flow<T> {
             };
             scope().token(&stop).run(body).await
         };
-        let threads = std::mem::take(&mut *unpoisoned(&threads));
-        for ended in threads {
-            ended.cancelled().await;
-        }
+        threads.join().await;
         if let Some(failed) = fold.failed {
             return Err(failed);
         }
@@ -497,18 +424,4 @@ impl<T> fmt::Debug for Flow<T> {
             .field("window", &self.settings.window)
             .finish_non_exhaustive()
     }
-}
-
-/// Runs foreign code; its panic is a value, whatever the payload does when it
-/// is dropped.
-fn guarded<R>(code: impl FnOnce() -> R) -> Result<R, Panic> {
-    catch_unwind(AssertUnwindSafe(code)).map_err(told)
-}
-
-fn told(payload: Box<dyn Any + Send>) -> Panic {
-    let panic = Panic::from_payload(&*payload);
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(again);
-    }
-    panic
 }

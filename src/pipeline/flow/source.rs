@@ -5,7 +5,7 @@ use super::super::lines::{Blocks, Body, Failure, Input, Spare};
 use super::super::meter::Gauge;
 use super::super::report::Location;
 use super::super::work::excerpt;
-use super::{Fault, Origin, Parcel, Running, guarded};
+use super::running::{Fault, Origin, Parcel, Running, guarded};
 use crate::queue::{self, Receiver, Sender};
 use crate::rt;
 use crate::semaphore::Semaphore;

@@ -3,7 +3,8 @@
 use super::super::Reason;
 use super::super::meter::Gauge;
 use super::super::work::excerpt;
-use super::{Bound, Early, Fault, Origin, Parcel, Running, guarded};
+use super::Bound;
+use super::running::{Early, Fault, Origin, Parcel, Running, guarded};
 use crate::cancel::Token;
 use crate::outcome::Panic;
 use crate::queue::{self, Receiver, Sender};

@@ -1,0 +1,113 @@
+//! What travels through a flow, and what its parts share while it runs.
+
+use super::super::Reason;
+use super::super::report::Location;
+use crate::cancel::Token;
+use crate::outcome::Panic;
+use crate::scope::Scope;
+use crate::semaphore::Semaphore;
+use crate::sync::Arc;
+use crate::sync::unmodelled::Mutex;
+use crate::timeout::Elapsed;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc as Shared;
+
+/// Why the fold did not come to the end of the source.
+pub(super) enum Early {
+    /// It failed, or what it takes from is gone.
+    Unfinished,
+    Elapsed(Elapsed),
+}
+
+/// What a stage needs in order to start. It lives as long as the fold does;
+/// then threads that wait somewhere are told that it is over.
+pub(super) struct Running {
+    pub(super) scope: Scope<Early>,
+    pub(super) window: Arc<Semaphore>,
+    on_end: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    threads: Threads,
+}
+
+/// Who is waited for after the fold.
+#[derive(Clone, Default)]
+pub(super) struct Threads(Shared<Mutex<Vec<Token>>>);
+
+impl Threads {
+    /// Waits until each of them has ended.
+    pub(super) async fn join(self) {
+        let threads = std::mem::take(&mut *unpoisoned(&self.0));
+        for ended in threads {
+            ended.cancelled().await;
+        }
+    }
+}
+
+impl Running {
+    pub(super) fn new(scope: Scope<Early>, window: usize, threads: Threads) -> Self {
+        let window = Arc::new(Semaphore::new(window));
+        Self { scope, window, on_end: Mutex::default(), threads }
+    }
+
+    /// Calls `call` when the fold is over.
+    pub(super) fn on_end(&self, call: impl FnOnce() + Send + 'static) {
+        unpoisoned(&self.on_end).push(Box::new(call));
+    }
+
+    /// The run does not return before `ended` is cancelled.
+    pub(super) fn wait_for(&self, ended: Token) {
+        unpoisoned(&self.threads.0).push(ended);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.window.close();
+        let calls = std::mem::take(&mut *unpoisoned(&self.on_end));
+        for call in calls {
+            call();
+        }
+    }
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A line on its way.
+pub(super) struct Parcel<T> {
+    pub(super) origin: Origin,
+    pub(super) body: Result<T, Fault>,
+}
+
+/// Where a line comes from.
+pub(super) struct Origin {
+    pub(super) number: u64,
+    pub(super) at: Location,
+    /// How many bytes of the input it stands for.
+    pub(super) size: u64,
+    /// The line itself, to be quoted.
+    pub(super) line: Shared<str>,
+}
+
+/// What travels in place of a line.
+pub(super) enum Fault {
+    Rejected { reason: Reason, excerpt: String },
+    Panicked { stage: &'static str, panic: Panic },
+    Input(std::io::Error),
+    End,
+}
+
+/// Runs foreign code; its panic is a value, whatever the payload does when it
+/// is dropped.
+pub(super) fn guarded<R>(code: impl FnOnce() -> R) -> Result<R, Panic> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(told)
+}
+
+fn told(payload: Box<dyn Any + Send>) -> Panic {
+    let panic = Panic::from_payload(&*payload);
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
+    panic
+}
