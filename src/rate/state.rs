@@ -43,7 +43,7 @@ pub(super) struct Want {
     pub(super) due: u64,
 }
 
-/// What a limiter has done: [`Limiter::stats`].
+/// What a limiter has done: [`Limiter::stats`](super::Limiter::stats).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
     /// Permits that were granted, and did not come back.
