@@ -68,11 +68,13 @@ impl Flowing {
         let report = runtime.block_on(async {
             let mut run = std::pin::pin!(flow.totals(overflow));
             let mut tick = tokio::time::interval(TICK);
+            // One for the whole run: none is missed between two.
+            let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
             loop {
                 tokio::select! {
                     report = &mut run => break report,
                     _ = tick.tick() => watch.see_stages(&meter.stages()),
-                    heard = tokio::signal::ctrl_c() => {
+                    heard = &mut interrupt, if !token.is_cancelled() => {
                         heard.expect("signals can be heard");
                         token.cancel_because("interrupted");
                     }

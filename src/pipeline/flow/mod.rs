@@ -46,7 +46,9 @@
 //!
 //! The aggregate takes every line that comes and never waits for room, so the
 //! last queue empties, and therefore each one before it. The lanes run whether
-//! the run is polled or not, until the window is full.
+//! the run is polled or not, until the window is full. That lines get through
+//! supposes that none waits for a later one, which may find no lane, or no
+//! room in the window, before it.
 //!
 //! # Cancellation
 //!
