@@ -1,10 +1,10 @@
 //! Who waits for the lanes, one outcome at a time or for all.
 
+use super::Interrupted;
 use super::item::{ErrorOf, OutcomeOf, ValueOf};
-use super::lanes::{Found, Shared, Stop};
-use super::{GatherError, Interrupted};
+use super::lanes::{Found, KeptOf, Shared, Stop};
 use crate::cancel::{Cancellation, Token};
-use crate::outcome::{Cancelled, Failure, IntoOutcome, Outcome};
+use crate::outcome::{Cancelled, IntoOutcome, Outcome};
 use crate::rt::{self, Sleep};
 use crate::sync::Arc;
 use futures_core::Stream;
@@ -46,8 +46,8 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Consumer<S> {
         .await
     }
 
-    /// What was not taken one by one, in order.
-    pub(super) fn rest(self) -> Vec<Option<OutcomeOf<S::Item>>> {
+    /// What the lanes have left.
+    pub(super) fn rest(self) -> KeptOf<S> {
         self.shared.take()
     }
 
@@ -114,22 +114,6 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for Consumer<S> {
             self.shared.abort();
         }
     }
-}
-
-/// All values in order, or what failed at `failed`.
-pub(super) fn values<T, E>(
-    mut slots: Vec<Option<Outcome<T, E>>>,
-    failed: Option<usize>,
-) -> Result<Vec<T>, GatherError<E>> {
-    let failure = |(index, outcome): (usize, Outcome<T, E>)| {
-        let failed = |outcome| GatherError::Failed(Failure::new(index, outcome));
-        outcome.into_result().map_err(failed)
-    };
-    if let Some(index) = failed {
-        let outcome = slots.swap_remove(index).expect("its outcome stopped the gather");
-        return failure((index, outcome)).map(|value| vec![value]);
-    }
-    slots.into_iter().flatten().enumerate().map(failure).collect()
 }
 
 /// The stream of [`Gather::stream`](super::Gather::stream): outcomes with the

@@ -198,46 +198,6 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
     }
 }
 
-/// Values by their indices, each of which comes once, in any order. What is
-/// ahead of a gap waits beside the others, so that nothing is moved at the end.
-pub(super) struct InOrder<T> {
-    values: Vec<T>,
-    /// The first is the gap: it belongs at `values.len()`.
-    ahead: VecDeque<Option<T>>,
-}
-
-impl<T> InOrder<T> {
-    pub(super) fn new() -> Self {
-        Self { values: Vec::new(), ahead: VecDeque::new() }
-    }
-
-    #[inline]
-    pub(super) fn put(&mut self, index: usize, value: T) {
-        if self.ahead.is_empty() && index == self.values.len() {
-            self.values.push(value);
-        } else {
-            self.put_ahead(index - self.values.len(), value);
-        }
-    }
-
-    fn put_ahead(&mut self, slot: usize, value: T) {
-        if self.ahead.len() <= slot {
-            self.ahead.resize_with(slot + 1, || None);
-        }
-        self.ahead[slot] = Some(value);
-        while let Some(front @ Some(_)) = self.ahead.front_mut() {
-            self.values.extend(front.take());
-            self.ahead.pop_front();
-        }
-    }
-
-    /// All of them, if none is missing.
-    pub(super) fn into_vec(self) -> Vec<T> {
-        debug_assert!(self.ahead.is_empty(), "a value is missing");
-        self.values
-    }
-}
-
 /// More lanes than anybody polls by hand; what the bit map is made for.
 const MOST_LANES: usize = 1 << 16;
 

@@ -1,6 +1,7 @@
 //! The spawned form: lanes, each a task that runs one item after another.
 
 use super::item::{ErrorOf, Item, OutcomeOf, ValueOf};
+use super::kept::Kept;
 use super::{Interrupted, Progress};
 use crate::outcome::{IntoOutcome, Panic};
 use crate::rt::{self, Abort, Handle};
@@ -8,7 +9,6 @@ use crate::sync::{Arc, Mutex};
 use crate::timeout::{self, Deadline, inherit};
 use crate::wait::{Ticket, WaitList, Waiter};
 use futures_core::Stream;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -21,10 +21,6 @@ pub(super) struct Shared<S: Stream<Item: Future<Output: IntoOutcome>>> {
     state: Mutex<State<S>>,
     limit: usize,
     window: usize,
-    fail_fast: bool,
-    ordered: bool,
-    /// The consumer takes everything at the end: do not wake it before.
-    eager: bool,
     each: Option<Duration>,
     inherited: Option<Deadline>,
     hook: Option<Hook>,
@@ -42,11 +38,7 @@ struct State<S: Stream<Item: Future<Output: IntoOutcome>>> {
     done: usize,
     failed: usize,
     taken: usize,
-    /// Ordered: a slot for each item from `taken` on that is finished or has
-    /// a finished one behind it.
-    ready: VecDeque<Option<OutcomeOf<S::Item>>>,
-    /// Unordered: finished items, with their indices.
-    loose: VecDeque<(usize, OutcomeOf<S::Item>)>,
+    kept: KeptOf<S>,
     lanes: usize,
     aborts: Vec<Abort>,
     stopped: Option<Stop>,
@@ -56,17 +48,16 @@ struct State<S: Stream<Item: Future<Output: IntoOutcome>>> {
 /// Why no more items are started.
 #[derive(Debug, Clone)]
 pub(super) enum Stop {
-    /// The item at this index failed, first of all.
-    Failed(usize),
+    /// An item did. Its outcome is kept.
+    Failed,
     Interrupted(Interrupted),
 }
+
+pub(super) type KeptOf<S> = Kept<ValueOf<<S as Stream>::Item>, ErrorOf<<S as Stream>::Item>>;
 
 pub(super) struct Settings {
     pub(super) limit: usize,
     pub(super) window: usize,
-    pub(super) fail_fast: bool,
-    pub(super) ordered: bool,
-    pub(super) eager: bool,
     pub(super) each: Option<Duration>,
     pub(super) hook: Option<Hook>,
 }
@@ -74,7 +65,7 @@ pub(super) struct Settings {
 /// What the consumer finds.
 pub(super) enum Found<T> {
     Item(T),
-    /// All lanes have ended; what is left in `ready` is the rest.
+    /// All lanes have ended; what is left is kept.
     Ended(Option<Stop>),
     /// Stopped, and lanes are still running.
     Stopping,
@@ -88,9 +79,8 @@ where
     ErrorOf<S::Item>: Send + 'static,
 {
     /// Starts the first lane; each lane that finds an item starts the next.
-    pub(super) fn start(source: S, settings: Settings) -> Arc<Self> {
-        let Settings { limit, window, fail_fast, ordered, eager, each, hook } = settings;
-        let expected = if eager { expected(&source) } else { 0 };
+    pub(super) fn start(source: S, kept: KeptOf<S>, settings: Settings) -> Arc<Self> {
+        let Settings { limit, window, each, hook } = settings;
         let state = State {
             source: Some(Box::pin(source)),
             pulling: false,
@@ -99,8 +89,7 @@ where
             done: 0,
             failed: 0,
             taken: 0,
-            ready: VecDeque::with_capacity(expected),
-            loose: VecDeque::new(),
+            kept,
             lanes: 1,
             aborts: Vec::new(),
             stopped: None,
@@ -110,9 +99,6 @@ where
             state: Mutex::new(state),
             limit,
             window,
-            fail_fast,
-            ordered,
-            eager,
             each,
             inherited: timeout::current(),
             hook,
@@ -139,12 +125,6 @@ where
             abort.abort();
         }
     }
-}
-
-/// How many outcomes to make room for at once. A hint is a hint: one that
-/// promises too much must not cost the memory.
-pub(super) fn expected<S: Stream>(source: &S) -> usize {
-    source.size_hint().0.min(1 << 20)
 }
 
 /// Items after which a lane lets others run: a source may be endless and its
@@ -208,7 +188,7 @@ where
         let mut consumer = None;
         let mut progress = None;
         if let Some(finished) = finished.take() {
-            consumer = state.hand_in(shared, finished);
+            consumer = state.hand_in(finished);
             progress = shared.hook.as_ref().map(|hook| (hook, state.progress()));
         }
         // A place in the line that was called is used up by looking again.
@@ -310,17 +290,6 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for Lane<S> {
 }
 
 impl<S: Stream<Item: Future<Output: IntoOutcome>>> State<S> {
-    /// The next outcome, if it is there.
-    fn next_ready(&mut self) -> Option<(usize, OutcomeOf<S::Item>)> {
-        match self.ready.front_mut().and_then(Option::take) {
-            Some(outcome) => {
-                self.ready.pop_front();
-                Some((self.taken, outcome))
-            }
-            None => self.loose.pop_front(),
-        }
-    }
-
     fn progress(&self) -> Progress {
         Progress {
             started: self.pulled,
@@ -337,29 +306,15 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> State<S> {
 
     /// Puts an outcome where the consumer finds it; returns the consumer if
     /// it is to be woken.
-    fn hand_in(
-        &mut self,
-        shared: &Shared<S>,
-        (index, outcome): (usize, OutcomeOf<S::Item>),
-    ) -> Option<Waker> {
+    fn hand_in(&mut self, (index, outcome): (usize, OutcomeOf<S::Item>)) -> Option<Waker> {
         let failed = !outcome.is_ok();
         self.done += 1;
         self.failed += usize::from(failed);
-        if failed && shared.fail_fast {
-            self.stop(Stop::Failed(index));
+        if failed && self.kept.ends_at_a_failure() {
+            self.stop(Stop::Failed);
         }
-        let mut wake = !shared.eager || self.stopped.is_some();
-        if shared.ordered {
-            let slot = index - self.taken;
-            if self.ready.len() <= slot {
-                self.ready.resize_with(slot + 1, || None);
-            }
-            self.ready[slot] = Some(outcome);
-            wake &= slot == 0 || self.stopped.is_some();
-        } else {
-            self.loose.push_back((index, outcome));
-        }
-        if wake { self.consumer.take() } else { None }
+        let wanted = self.kept.put(index, outcome);
+        if wanted || self.stopped.is_some() { self.consumer.take() } else { None }
     }
 }
 
@@ -397,7 +352,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
     ) -> Found<(usize, OutcomeOf<S::Item>)> {
         let mut state = self.state.lock();
         let stopping = state.stopped.is_some();
-        let item = if streaming && !stopping { state.next_ready() } else { None };
+        let item = if streaming && !stopping { state.kept.next() } else { None };
         if let Some(item) = item {
             state.taken += 1;
             let called = state.idle.pop();
@@ -422,14 +377,14 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
         if stopping { Found::Stopping } else { Found::Nothing }
     }
 
-    /// What is ready, in order, once the lanes have ended.
-    pub(super) fn take(&self) -> Vec<Option<OutcomeOf<S::Item>>> {
+    /// What is kept, once the lanes have ended.
+    pub(super) fn take(&self) -> KeptOf<S> {
         let mut state = self.state.lock();
         // Dropped here, not in the lane that lets go last.
         let source = state.source.take();
-        let ready = std::mem::take(&mut state.ready);
+        let kept = std::mem::replace(&mut state.kept, Kept::for_stream(false));
         drop(state);
         drop(source);
-        ready.into()
+        kept
     }
 }

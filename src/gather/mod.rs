@@ -59,6 +59,7 @@
 mod consumer;
 mod in_place;
 mod item;
+mod kept;
 mod lanes;
 
 pub use consumer::GatherStream;
@@ -67,9 +68,10 @@ use crate::cancel::Token;
 use crate::outcome::{Cancelled, Failure, IntoOutcome, Outcomes, Panic};
 use consumer::Consumer;
 use futures_core::Stream;
-use in_place::{InOrder, InPlace};
+use in_place::InPlace;
 use item::{ErrorOf, OutcomeOf, ValueOf};
-use lanes::{Hook, Settings, Shared, Stop};
+use kept::{InOrder, Kept};
+use lanes::{Hook, KeptOf, Settings, Shared, Stop};
 use std::fmt;
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
@@ -258,7 +260,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
     pub async fn collect_in_place(
         self,
     ) -> Result<Outcomes<ValueOf<S::Item>, ErrorOf<S::Item>>, Interrupted> {
-        let mut outcomes = InOrder::new();
+        let mut outcomes = InOrder::of(&self.source);
         self.run_in_place(|index, outcome| {
             outcomes.put(index, outcome);
             true
@@ -280,7 +282,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
     pub async fn try_collect_in_place(
         self,
     ) -> Result<Vec<ValueOf<S::Item>>, GatherError<ErrorOf<S::Item>>> {
-        let (mut values, mut failed) = (InOrder::new(), None);
+        let (mut values, mut failed) = (InOrder::of(&self.source), None);
         let ran = self.run_in_place(|index, outcome| match outcome.into_result() {
             Ok(value) => {
                 values.put(index, value);
@@ -323,19 +325,16 @@ where
     ValueOf<S::Item>: Send + 'static,
     ErrorOf<S::Item>: Send + 'static,
 {
-    fn start(self, fail_fast: bool, eager: bool) -> Consumer<S> {
+    fn start(self, kept: KeptOf<S>) -> Consumer<S> {
         let limit = self.limit.get();
         let window = self.window.map_or_else(|| limit.saturating_mul(2), NonZeroUsize::get);
         let settings = Settings {
             limit,
-            window: if eager { usize::MAX } else { window },
-            fail_fast,
-            ordered: eager || self.ordered,
-            eager,
+            window: if kept.is_eager() { usize::MAX } else { window },
             each: self.each,
             hook: self.hook,
         };
-        Consumer::new(Shared::start(self.source, settings), self.token, self.grace)
+        Consumer::new(Shared::start(self.source, kept, settings), self.token, self.grace)
     }
 
     /// Every outcome, in the order of the items.
@@ -354,10 +353,11 @@ where
     pub async fn collect(
         self,
     ) -> Result<Outcomes<ValueOf<S::Item>, ErrorOf<S::Item>>, Interrupted> {
-        let mut consumer = self.start(false, true);
+        let kept = Kept::for_outcomes_of(&self.source);
+        let mut consumer = self.start(kept);
         match consumer.join().await {
             Some(Stop::Interrupted(interrupted)) => Err(interrupted),
-            _ => Ok(consumer.rest().into_iter().flatten().collect()),
+            _ => Ok(consumer.rest().outcomes().into_iter().collect()),
         }
     }
 
@@ -377,13 +377,12 @@ where
     ///
     /// Dropping it aborts the items, and does not wait for them.
     pub async fn try_collect(self) -> Result<Vec<ValueOf<S::Item>>, GatherError<ErrorOf<S::Item>>> {
-        let mut consumer = self.start(true, true);
-        let failed = match consumer.join().await {
-            Some(Stop::Interrupted(why)) => return Err(GatherError::Interrupted(why)),
-            Some(Stop::Failed(index)) => Some(index),
-            None => None,
-        };
-        consumer::values(consumer.rest(), failed)
+        let kept = Kept::for_values_of(&self.source);
+        let mut consumer = self.start(kept);
+        match consumer.join().await {
+            Some(Stop::Interrupted(why)) => Err(GatherError::Interrupted(why)),
+            _ => consumer.rest().values().map_err(GatherError::Failed),
+        }
     }
 
     /// The values and the failures, each with its index.
@@ -413,7 +412,8 @@ where
     ///
     /// Outside of a runtime.
     pub fn stream(self) -> GatherStream<S> {
-        GatherStream::new(self.start(false, false))
+        let kept = Kept::for_stream(self.ordered);
+        GatherStream::new(self.start(kept))
     }
 }
 
