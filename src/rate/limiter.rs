@@ -29,6 +29,8 @@ use std::time::Duration;
 /// # Ok::<(), selvedge::rate::AcquireError>(())
 /// # }).unwrap();
 /// ```
+// One cache line: the lock and what it guards move together.
+#[repr(align(64))]
 pub struct Limiter {
     pub(super) state: Mutex<State>,
 }
@@ -188,8 +190,19 @@ impl Limiter {
     }
 
     /// Grants all whose turn has come, and sees to the head's timer
-    /// (invariant 4). One lock a waiter, which is woken outside of it.
+    /// (invariant 4).
+    #[inline]
     pub(super) fn serve<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        now: u64,
+    ) -> MutexGuard<'a, State> {
+        if state.has_waiters() { self.serve_line(state, now) } else { state }
+    }
+
+    /// One lock a waiter, which is woken outside of it.
+    #[cold]
+    fn serve_line<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         now: u64,

@@ -77,6 +77,12 @@ impl State {
         Self { gcra, granted: 0, refused: 0, line: None }
     }
 
+    /// Whether anybody stands in line.
+    #[inline]
+    pub(super) fn has_waiters(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| line.wanted > 0)
+    }
+
     /// What only some limiters need, now needed.
     pub(super) fn line_mut(&mut self) -> &mut Line {
         self.line.get_or_insert_with(|| {
