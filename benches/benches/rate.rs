@@ -21,7 +21,7 @@ use tower::limit::RateLimit;
 use tower::{Service, ServiceExt, service_fn};
 
 /// Permits of all threads together: short runs, many of them undisturbed.
-const PERMITS: usize = 400_000;
+const PERMITS: usize = 1_000_000;
 
 /// Nanoseconds a permit, from the first thread's start to the last one's end.
 fn takes(threads: usize, permits: usize, take: impl Fn() + Sync) -> f64 {
@@ -65,7 +65,7 @@ fn at_once(effort: Effort, threads: usize) -> Row {
         .interval(Duration::from_millis(1))
         .build();
     let lone = AtomicU64::new(0);
-    Contest::new(format!("a permit at once, {threads} threads"), effort.rounds(61))
+    Contest::new(format!("a permit at once, {threads} threads"), effort.rounds(41))
         .figure("selvedge", || takes(threads, n, || ours.try_acquire(1).expect("it is there")))
         .figure("governor, same clock", || {
             takes(threads, n, || monotonic.check().expect("it is there"))
