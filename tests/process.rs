@@ -110,6 +110,41 @@ fn sizes_around_every_threshold_cross() {
     assert_eq!(pool.map(|string: String| string.len(), strings).unwrap()[599], 59_900);
 }
 
+/// Large payloads use the same memory again and again; what is in it is always
+/// the right one's, also when a worker dies over it.
+#[test]
+fn large_payloads_cross_again_and_again() {
+    let pool = Pool::builder()
+        .workers(nz!(2))
+        .idempotent(std::num::NonZeroU32::new(2).unwrap())
+        .build()
+        .unwrap();
+    let payload = |n: u32| vec![1 << 28 | n; 16_000 + 307 * (n as usize * 31 % 97)];
+    let sum = |numbers: &[u32]| numbers.iter().map(|n| u64::from(*n)).sum::<u64>();
+    let back = pool
+        .map(
+            |mut numbers: Vec<u32>| {
+                numbers.iter_mut().for_each(|n| *n += 1);
+                numbers
+            },
+            (0..30).map(payload),
+        )
+        .unwrap();
+    for (n, back) in (0..30).zip(back) {
+        assert_eq!(sum(&back), sum(&payload(n)) + back.len() as u64, "item {n}");
+    }
+    let bytes = |n: u8| vec![n; 100_000 + 5_003 * usize::from(n)];
+    let ends = pool.map_outcomes(
+        |bytes: Vec<u8>| if bytes[0] % 40 == 39 { std::process::abort() } else { bytes },
+        (0..100).map(bytes),
+    );
+    for (n, end) in (0..100).zip(ends) {
+        let expected =
+            if n % 40 == 39 { Outcome::Crashed(Crash::Signal(6)) } else { Outcome::Ok(bytes(n)) };
+        assert!(end.outcome == expected, "item {n}");
+    }
+}
+
 #[test]
 fn a_result_beyond_the_limit_costs_one_task() {
     let refused = |outcome: &dyn std::fmt::Debug| {

@@ -3,8 +3,8 @@
 use super::codec::{self, Portable, Unencoded};
 use super::error::BuildError;
 use super::pool::Pool;
-use super::proc::Settings;
 use super::region::SLOTS;
+use super::settings::Settings;
 use super::sheet::Sheet;
 use super::shell::Shared;
 use super::supervisor::{Batch, Config, Nanos, Supervisor};

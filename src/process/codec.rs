@@ -4,6 +4,7 @@
 //! one. Both sides are the same executable, so both know when the type is
 //! `Vec<u8>` and copy it whole instead.
 
+use super::wire::{HEAD, INLINE, Kind, head};
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 use std::any::Any;
@@ -11,7 +12,16 @@ use std::any::Any;
 /// What can cross to a worker process and back: everything that serde can
 /// write and read, and that borrows nothing. Implemented for all of it.
 ///
-/// A `Vec<u8>` is copied whole; other bytes are best wrapped by `serde_bytes`.
+/// # Sending bytes
+///
+/// A `Vec<u8>` that is the whole item or result is copied as it is. Inside
+/// other types serde sees a `Vec<u8>` as a sequence of numbers and takes them
+/// one by one, some nanoseconds each: use `serde_bytes::ByteBuf` there, or its
+/// `#[serde(with = "serde_bytes")]`.
+///
+/// Items and results of more than 64 KiB travel in memory of their own, which
+/// is used again: a pool keeps up to 128 MiB for arguments, and each worker as
+/// much for results, until the pool is dropped.
 pub trait Portable: Serialize + DeserializeOwned + 'static {}
 impl<T: Serialize + DeserializeOwned + 'static> Portable for T {}
 
@@ -67,31 +77,56 @@ pub(crate) fn decode<T: Portable>(bytes: &[u8]) -> Result<T, String> {
     }
 }
 
-/// Appends to a vector, up to a limit on its length.
-struct Append<'v> {
-    into: &'v mut Vec<u8>,
-    most: usize,
+/// Bytes that postcard takes for a number, at most.
+const LONGEST_NUMBER: usize = 10;
+
+/// Writes to a slice from its front.
+///
+/// Most of what is written is numbers, which postcard puts together byte by
+/// byte: a call of `memcpy`, or a copy of several bytes at once, would wait for
+/// those single bytes to reach the cache.
+struct Ahead<'r> {
+    room: &'r mut [u8],
+    at: usize,
 }
 
-impl Flavor for Append<'_> {
-    type Output = ();
+impl Flavor for Ahead<'_> {
+    type Output = usize;
 
-    #[inline]
+    #[inline(always)]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+        let place = self.room.get_mut(self.at).ok_or(postcard::Error::SerializeBufferFull)?;
+        *place = byte;
+        self.at += 1;
+        Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        if bytes.len() > self.most - self.into.len() {
-            return Err(postcard::Error::SerializeBufferFull);
+        let room = self.room.get_mut(self.at..).and_then(|room| room.get_mut(..bytes.len()));
+        let room = room.ok_or(postcard::Error::SerializeBufferFull)?;
+        self.at += bytes.len();
+        if bytes.len() > LONGEST_NUMBER {
+            room.copy_from_slice(bytes);
+            return Ok(());
         }
-        self.into.extend_from_slice(bytes);
+        macro_rules! one_by_one {
+            ($($at:literal)*) => {
+                $(
+                    if bytes.len() == $at {
+                        return Ok(());
+                    }
+                    room[$at] = bytes[$at];
+                )*
+            };
+        }
+        one_by_one!(0 1 2 3 4 5 6 7 8 9);
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
+    #[inline(always)]
+    fn finalize(self) -> postcard::Result<usize> {
+        Ok(self.at)
     }
 }
 
@@ -103,26 +138,6 @@ pub(crate) fn encoded_len<T: Portable>(value: &T) -> Result<usize, Unencoded> {
     }
 }
 
-/// Appends `value` to `into` if it takes at most `room` bytes; on an error
-/// `into` is as it was.
-#[inline]
-pub(crate) fn encode_to_vec<T: Portable>(
-    value: &T,
-    into: &mut Vec<u8>,
-    room: usize,
-) -> Result<(), Unencoded> {
-    let before = into.len();
-    let mut append = Append { most: before.saturating_add(room).max(before), into };
-    let done = match as_bytes(value) {
-        Some(bytes) => append.try_extend(bytes),
-        None => postcard::serialize_with_flavor(value, append),
-    };
-    done.map_err(|error| {
-        into.truncate(before);
-        error.into()
-    })
-}
-
 /// Writes `value` to the start of `room`; returns how many bytes it took.
 #[inline]
 pub(crate) fn encode_to_slice<T: Portable>(value: &T, room: &mut [u8]) -> Result<usize, Unencoded> {
@@ -131,5 +146,117 @@ pub(crate) fn encode_to_slice<T: Portable>(value: &T, room: &mut [u8]) -> Result
         to.copy_from_slice(bytes);
         return Ok(bytes.len());
     }
-    Ok(postcard::to_slice(value, room)?.len())
+    Ok(postcard::serialize_with_flavor(value, Ahead { room, at: 0 })?)
+}
+
+/// Records one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// All of it written to, for the encoder.
+    bytes: Vec<u8>,
+    used: usize,
+    count: u32,
+}
+
+impl Records {
+    /// Room for about as many bytes, which grows.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        Self { bytes: vec![0; bytes + bytes / 8], used: 0, count: 0 }
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Adds a record of a value; one longer than [`INLINE`] finds no room.
+    #[inline]
+    pub(crate) fn add<T: Portable>(&mut self, value: &T) -> Result<(), Unencoded> {
+        let start = self.used + HEAD;
+        let most = start + INLINE;
+        loop {
+            let end = self.bytes.len().min(most);
+            let encoded = match self.bytes.get_mut(start..end) {
+                Some(room) => encode_to_slice(value, room),
+                None => Err(Unencoded::NoRoom),
+            };
+            match encoded {
+                Ok(len) => {
+                    self.bytes[self.used..start].copy_from_slice(&head(Kind::Value, len));
+                    self.used = start + len;
+                    self.count += 1;
+                    return Ok(());
+                }
+                Err(Unencoded::NoRoom) if end < most => {
+                    let doubled = (2 * self.bytes.len()).max(start + 16);
+                    self.bytes.resize(doubled.min(most), 0);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.used);
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 500,
+            failure_persistence: crate::test_seeds("process-codec"),
+            ..ProptestConfig::default()
+        })]
+
+        /// What is written byte by byte is what postcard writes, and it is
+        /// refused by a room that is a byte too small.
+        #[test]
+        fn as_postcard_writes_it(
+            value: (u64, i32, bool, Option<u16>, String, Vec<u32>, u128, f64),
+        ) {
+            let expected = postcard::to_allocvec(&value).expect("plain data");
+            let mut room = vec![0; expected.len()];
+            prop_assert_eq!(encode_to_slice(&value, &mut room).ok(), Some(expected.len()));
+            prop_assert_eq!(&room, &expected);
+            prop_assert_eq!(encoded_len(&value).ok(), Some(expected.len()));
+            room.pop();
+            prop_assert!(matches!(encode_to_slice(&value, &mut room), Err(Unencoded::NoRoom)));
+        }
+
+        /// Records come back in order, however the room had to grow; one that
+        /// is too long changes nothing.
+        #[test]
+        fn records_of_any_length(lengths in prop::collection::vec(0..5_000_usize, 0..30), room in 0..200_usize) {
+            let mut records = Records::with_room(room);
+            let values: Vec<Vec<u8>> = lengths.iter().map(|len| vec![*len as u8; *len]).collect();
+            for value in &values {
+                prop_assert!(records.add(value).is_ok());
+                prop_assert!(matches!(records.add(&vec![0_u8; INLINE + 1]), Err(Unencoded::NoRoom)));
+            }
+            prop_assert_eq!(records.count() as usize, values.len());
+            let (bytes, mut at) = (records.into_bytes(), 0);
+            for value in &values {
+                let (kind, body, next) = super::super::wire::record(&bytes, at).expect("a record");
+                prop_assert_eq!((kind, body), (Kind::Value, &value[..]));
+                at = next;
+            }
+            prop_assert_eq!(at, bytes.len());
+        }
+    }
+
+    #[test]
+    fn nothing_takes_no_room() {
+        let mut records = Records::default();
+        assert!(records.add(&()).is_ok());
+        assert_eq!((records.count(), records.into_bytes()), (1, vec![0; HEAD]));
+    }
 }

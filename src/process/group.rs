@@ -112,6 +112,18 @@ impl Unpacked {
         Self { delivery, taken: 0, at }
     }
 
+    /// Takes values, up to the first item that has none or the end.
+    #[inline]
+    pub(super) fn values<R: codec::Portable>(&mut self, mut take: impl FnMut(R)) {
+        let Ended::Records(bytes, _) = &self.delivery.ended else { return };
+        while self.taken < self.delivery.count {
+            let Ok((Kind::Value, body, next)) = wire::record(bytes, self.at) else { return };
+            let Ok(value) = codec::decode(body) else { return };
+            (self.at, self.taken) = (next, self.taken + 1);
+            take(value);
+        }
+    }
+
     /// The next item's report.
     #[inline]
     pub(super) fn next<R: codec::Portable>(&mut self) -> Option<Report<R>> {

@@ -4,8 +4,9 @@ use super::codec::{self, Portable, Unencoded};
 use super::outbox::{Label, Outbox};
 use super::progress::{Next, Progress};
 use super::region::Header;
+use super::sheet::{Place, Reader};
 use super::wire::{self, HEAD, INLINE, Kind};
-use super::{clock, sheet, worker};
+use super::{clock, worker};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +21,7 @@ static CONTEXT: OnceLock<Box<dyn Any + Send + Sync>> = OnceLock::new();
 pub(crate) struct Lane<'w, 'o> {
     header: &'w Header,
     outbox: &'w mut Outbox<'o>,
+    reader: &'w mut Reader,
     seq: u64,
     last: Progress,
     arguments: &'w [u8],
@@ -45,20 +47,15 @@ pub(crate) struct Options {
     pub(crate) watch_memory: bool,
 }
 
-/// A length in the place of what is in a file.
-fn length(bytes: &[u8]) -> u64 {
-    bytes.try_into().map_or(0, u64::from_le_bytes)
-}
-
 enum Input<'w> {
     Here(&'w [u8]),
-    File(OwnedFd, u64),
+    File(OwnedFd, Place),
 }
 
 impl<'w, 'o> Lane<'w, 'o> {
     pub(crate) fn new(
         header: &'w Header,
-        outbox: &'w mut Outbox<'o>,
+        (outbox, reader): (&'w mut Outbox<'o>, &'w mut Reader),
         seq: u64,
         (arguments, results): (&'w [u8], &'w mut [u8]),
         file: Option<OwnedFd>,
@@ -69,6 +66,7 @@ impl<'w, 'o> Lane<'w, 'o> {
         Self {
             header,
             outbox,
+            reader,
             seq,
             last,
             arguments,
@@ -129,7 +127,10 @@ impl<'w, 'o> Lane<'w, 'o> {
         };
         self.argument_at = next;
         match (kind, self.file.take()) {
-            (Kind::Elsewhere, Some(file)) => Some(Input::File(file, length(body))),
+            (Kind::Elsewhere, Some(file)) => match wire::place_at(body) {
+                Some(place) => Some(Input::File(file, place)),
+                None => worker::give_up("an argument of no length"),
+            },
             (Kind::Value, _) => Some(Input::Here(body)),
             _ => worker::give_up("an argument of no kind"),
         }
@@ -150,7 +151,7 @@ impl<'w, 'o> Lane<'w, 'o> {
             let run = AssertUnwindSafe(|| {
                 let item = match input {
                     Input::Here(bytes) => codec::decode(bytes),
-                    Input::File(file, len) => sheet::read(&file, len),
+                    Input::File(file, place) => self.reader.read(&file, place),
                 };
                 match item {
                     Ok(item) => self.put_value(&f(context, item)),
@@ -166,13 +167,13 @@ impl<'w, 'o> Lane<'w, 'o> {
         }
     }
 
-    /// Decodes the context, which came in a file; its length is the argument.
+    /// Decodes the context, which came in a file; where it lies there is the
+    /// argument.
     pub(crate) fn read_context<C: Portable + Send + Sync>(&mut self) {
-        let context = self
-            .file
-            .take()
-            .ok_or_else(|| "it did not come".to_owned())
-            .and_then(|file| sheet::read::<C>(&file, length(self.arguments)));
+        let context = match (self.file.take(), wire::place_at(self.arguments)) {
+            (Some(file), Some(place)) => self.reader.read::<C>(&file, place),
+            _ => Err("it did not come".to_owned()),
+        };
         match context {
             Ok(context) => drop(CONTEXT.set(Box::new(context))),
             Err(why) => panic!("the context could not be decoded: {why}"),

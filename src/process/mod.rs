@@ -97,6 +97,7 @@ mod proc;
 #[doc(hidden)]
 pub mod progress;
 mod region;
+mod settings;
 mod sheet;
 mod shell;
 mod ship;

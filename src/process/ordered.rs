@@ -1,13 +1,12 @@
 //! Feeding a source to the pool and taking the results in the source's order.
 
-use super::codec::{self, Portable, Unencoded};
+use super::codec::{Portable, Records, Unencoded};
 use super::error::{Fault, Report};
 use super::group::{Delivery, Ended, Group, Unpacked};
 use super::sheet::Stock;
 use super::shell::{Load, Parcel, Shared};
 use super::ship::Job;
 use super::supervisor::TaskId;
-use super::wire::{HEAD, INLINE, Kind, head};
 use crate::outcome::Outcome;
 use std::collections::{BTreeMap, VecDeque};
 use std::iter::Fuse;
@@ -42,8 +41,7 @@ pub(super) struct Ordered<I: Iterator, R> {
     sent: VecDeque<(u64, TaskId, u32, usize)>,
     under_way: usize,
     /// The parcel being filled.
-    filling: Vec<u8>,
-    filled: u32,
+    filling: Records,
 }
 
 impl<I, R> Ordered<I, R>
@@ -69,8 +67,7 @@ where
             current: None,
             sent: VecDeque::new(),
             under_way: 0,
-            filling: Vec::new(),
-            filled: 0,
+            filling: Records::default(),
         }
     }
 
@@ -95,6 +92,18 @@ where
             }
             let deliveries = self.group.wait(None);
             self.sort(deliveries);
+        }
+    }
+
+    /// The values that are at hand, up to the first item that has none.
+    #[inline]
+    pub(super) fn values(&mut self, mut take: impl FnMut(R)) {
+        let given = &mut self.given;
+        if let Some(current) = &mut self.current {
+            current.values(|value| {
+                *given += 1;
+                take(value);
+            });
         }
     }
 
@@ -172,7 +181,7 @@ where
             if !self.add(&item) {
                 return Filled::Parcel;
             }
-            let filled = self.filled;
+            let filled = self.filling.count();
             let hungry = || self.shared.hungry.load(std::sync::atomic::Ordering::Relaxed);
             if filled >= PARCEL_ITEMS
                 || self.filling.len() >= PARCEL_BYTES
@@ -188,17 +197,9 @@ where
     /// itself.
     #[inline]
     fn add(&mut self, item: &I::Item) -> bool {
-        let start = self.filling.len();
-        self.filling.extend_from_slice(&[0; HEAD]);
-        match codec::encode_to_vec(item, &mut self.filling, INLINE) {
-            Ok(()) => {
-                let len = self.filling.len() - start - HEAD;
-                self.filling[start..start + HEAD].copy_from_slice(&head(Kind::Value, len));
-                self.filled += 1;
-                true
-            }
+        match self.filling.add(item) {
+            Ok(()) => true,
             Err(error) => {
-                self.filling.truncate(start);
                 let index = self.pulled - 1;
                 self.close_before(index);
                 match by_itself(&self.shared.stock, item, error) {
@@ -222,11 +223,10 @@ where
     }
 
     fn close_before(&mut self, end: u64) {
-        if self.filled > 0 {
-            let len = std::mem::take(&mut self.filled);
-            let capacity = self.filling.len();
-            let records = std::mem::replace(&mut self.filling, Vec::with_capacity(capacity));
-            self.send(end - u64::from(len), len, Load::Records(records), capacity);
+        let (len, bytes) = (self.filling.count(), self.filling.len());
+        if len > 0 {
+            let records = std::mem::replace(&mut self.filling, Records::with_room(bytes));
+            self.send(end - u64::from(len), len, Load::Records(records.into_bytes()), bytes);
         }
     }
 

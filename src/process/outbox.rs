@@ -2,14 +2,11 @@
 
 use super::codec::{self, Portable, Unencoded};
 use super::region::Header;
-use super::sheet::Sheet;
+use super::sheet::{LARGEST_KEPT, Sheet};
 use super::socket;
 use super::wire::{self, FromWorker, INLINE, Kind};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-
-/// Bytes of a sheet that is kept for the next large result.
-const KEPT: usize = 64 << 20;
 
 /// Sends results by themselves: in a packet, or on a sheet that is used again
 /// once the parent has read it.
@@ -48,9 +45,9 @@ impl<'w> Outbox<'w> {
         if len > INLINE {
             return self.send_sheet(label, len, value);
         }
-        let mut bytes = Vec::new();
-        codec::encode_to_vec(value, &mut bytes, INLINE)?;
-        self.send_text(label, &bytes)
+        let mut bytes = vec![0; len];
+        let len = codec::encode_to_slice(value, &mut bytes)?;
+        self.send_text(label, &bytes[..len])
     }
 
     /// Sends bytes that fit a packet.
@@ -75,7 +72,7 @@ impl<'w> Outbox<'w> {
         let number = (0..self.sheets.len())
             .filter(free)
             .max_by_key(|at| (fits(at), self.sheets[*at].is_none()))
-            .filter(|at| fits(at) || len <= KEPT);
+            .filter(|at| fits(at) || len <= LARGEST_KEPT);
         let kept = number.and_then(|at| self.sheets[at].take()).filter(|sheet| sheet.room() >= len);
         let mut sheet = match kept {
             Some(sheet) => sheet,
@@ -85,7 +82,8 @@ impl<'w> Outbox<'w> {
             if let Some(at) = number {
                 self.header.lent.fetch_or(1 << at, Ordering::Relaxed);
             }
-            let message = message(label, len, number.map(|at| at as u8));
+            let place = number.zip(sheet.serial()).map(|(at, serial)| (at as u8, serial));
+            let message = message(label, len, place);
             socket::send(self.socket, &message, &[], &[sheet.file()], true)
                 .map_err(|error| not_sent(len, &error))
         });
@@ -96,7 +94,7 @@ impl<'w> Outbox<'w> {
     }
 }
 
-fn message(label: Label, len: usize, sheet: Option<u8>) -> Vec<u8> {
+fn message(label: Label, len: usize, sheet: Option<(u8, u64)>) -> Vec<u8> {
     let Label { seq, index, kind } = label;
     wire::packet(&FromWorker::Elsewhere { seq, index, kind: kind as u8, len: len as u64, sheet })
 }

@@ -116,6 +116,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         let mut all = Vec::with_capacity(reports.size_hint().0.min(1 << 20));
         while let Some(report) = reports.next() {
             all.push(report.into_result()?);
+            reports.values(|value| all.push(value));
         }
         Ok(all)
     }

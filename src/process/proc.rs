@@ -3,7 +3,8 @@
 use super::codec::Unencoded;
 use super::group::Ended;
 use super::region::{AREA, Region, SLOTS};
-use super::sheet::{self, Sheet};
+use super::settings::Settings;
+use super::sheet::{Place, Reader, Sheet};
 use super::shell::{Held, Load};
 use super::supervisor::{Event, Run, TaskId, WorkerId};
 use super::wire::{self, FromWorker, GROUP, Garbled, HEAD, INLINE, Kind, ToWorker};
@@ -11,27 +12,12 @@ use super::{hook, ship, socket};
 use crate::outcome::Crash;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-/// What every worker of a pool is started with.
-#[derive(Debug)]
-pub(super) struct Settings {
-    pub(super) deadline: Option<Duration>,
-    pub(super) memory: Option<u64>,
-    pub(super) initializer: Option<u64>,
-    /// The encoded context, and the entry that decodes it.
-    pub(super) context: Option<(Sheet, u64, u64)>,
-    pub(super) env: Vec<(OsString, Option<OsString>)>,
-    /// Longest result.
-    pub(super) largest: u64,
-}
 
 /// A batch that lies in a slot.
 #[derive(Debug)]
@@ -62,6 +48,7 @@ pub(super) struct Proc {
     pub(super) pidfd: Arc<OwnedFd>,
     pub(super) socket: Arc<OwnedFd>,
     region: Region,
+    reader: Reader,
     phase: Phase,
     /// Oldest first.
     batches: Vec<Batch>,
@@ -78,7 +65,7 @@ impl Proc {
     pub(super) fn start(id: WorkerId, settings: &Settings) -> io::Result<Self> {
         let (region, memory) = Region::create()?;
         let (ours, theirs) = socket::pair()?;
-        welcome(&ours, &memory, settings)?;
+        settings.welcome(&ours, &memory)?;
         let mut command = Command::new("/proc/self/exe");
         for (name, value) in &settings.env {
             match value {
@@ -106,6 +93,7 @@ impl Proc {
             pidfd: Arc::new(pidfd),
             socket: Arc::new(ours),
             region,
+            reader: Reader::default(),
             phase: Phase::Starting,
             batches: Vec::new(),
             blocked: false,
@@ -182,10 +170,12 @@ impl Proc {
                 let bytes = match packet.files.first() {
                     None if tail.len() as u64 == *len => tail.to_vec(),
                     None => return Err(Garbled("a result of another length")),
-                    Some(file) => sheet::read_untrusted(file, *len)
+                    Some(file) => self
+                        .reader
+                        .copy(file, Place { len: *len, serial: sheet.map(|(_, serial)| serial) })
                         .map_err(|_| Garbled("a result that cannot be read"))?,
                 };
-                if let Some(bit) = sheet.and_then(|sheet| 1_u32.checked_shl(sheet.into())) {
+                if let Some(bit) = sheet.and_then(|(bit, _)| 1_u32.checked_shl(bit.into())) {
                     // ORDERING: Release; what was read is read before the
                     // worker, which acquires this, writes again.
                     self.region.header(0).lent.fetch_and(!bit, Ordering::Release);
@@ -260,10 +250,10 @@ impl Proc {
                 if tasks > 0 {
                     break;
                 }
-                let len = (lent.len() as u64).to_le_bytes();
+                let place = wire::place(lent.place());
                 self.region.write_arguments(slot, 0, &wire::group(entry, 1));
-                self.region.write_arguments(slot, GROUP, &wire::head(Kind::Elsewhere, len.len()));
-                self.region.write_arguments(slot, GROUP + HEAD, &len);
+                self.region.write_arguments(slot, GROUP, &wire::head(Kind::Elsewhere, place.len()));
+                self.region.write_arguments(slot, GROUP + HEAD, &place);
                 tasks = 1;
                 alone = Some(*first);
                 break;
@@ -272,6 +262,10 @@ impl Proc {
             let Load::Records(bytes) = &held.parcel.load else { break };
             let room = AREA.saturating_sub(at + GROUP);
             let (mut count, mut end) = (0, start);
+            let whole = offset + run.len == held.parcel.len && bytes.len() - start <= room;
+            if whole && run.len <= most - tasks {
+                (count, end) = (run.len, bytes.len());
+            }
             while count < run.len && tasks + count < most {
                 match wire::record(bytes, end) {
                     Ok((_, _, next)) if next - start <= room => (count, end) = (count + 1, next),
@@ -291,7 +285,7 @@ impl Proc {
             }
         }
         let file = alone.and_then(|first| match &parcels.get(&first)?.parcel.load {
-            Load::Large(lent) => lent.file(),
+            Load::Large(lent) => lent.sheet().map(Sheet::file),
             Load::Records(_) => None,
         });
         (tasks, file)
@@ -382,22 +376,6 @@ impl Proc {
             (Err(error), None) => Crash::Garbled(format!("its end went unseen: {error}").into()),
         }
     }
-}
-
-/// Leaves in the socket what the worker looks for first.
-fn welcome(socket: &OwnedFd, memory: &OwnedFd, settings: &Settings) -> io::Result<()> {
-    let mut files: Vec<BorrowedFd<'_>> = vec![memory.as_fd()];
-    files.extend(settings.context.iter().map(|(sheet, ..)| sheet.file()));
-    let welcome = ToWorker::Welcome {
-        version: wire::VERSION,
-        identity: ship::identity(),
-        stamp: settings.deadline.is_some(),
-        largest: settings.largest,
-        memory: settings.memory,
-        context: settings.context.as_ref().map(|(_, len, entry)| (*len, *entry)),
-        initializer: settings.initializer,
-    };
-    socket::send(socket, &wire::packet(&welcome), &[], &files, false)
 }
 
 impl Unencoded {

@@ -17,10 +17,14 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of sheets that a pool keeps for arguments.
 const KEPT: usize = 128 << 20;
+
+/// Bytes of the largest sheet that is kept.
+pub(super) const LARGEST_KEPT: usize = 64 << 20;
 
 const LARGE_PAGE: usize = 2 << 20;
 
@@ -73,6 +77,7 @@ fn prefer_large_pages(start: *mut u8, len: usize) {
 pub(super) struct Sheet {
     file: OwnedFd,
     map: Mapping,
+    serial: u64,
 }
 
 impl Sheet {
@@ -88,11 +93,17 @@ impl Sheet {
             &file,
             SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL,
         )?;
-        Ok(Self { file, map })
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        Ok(Self { file, map, serial: SERIAL.fetch_add(1, Ordering::Relaxed) })
     }
 
     pub(super) fn room(&self) -> usize {
         self.map.len
+    }
+
+    /// Of this process's sheets, or `None` if nobody need remember it.
+    pub(super) fn serial(&self) -> Option<u64> {
+        Some(self.serial).filter(|_| self.room() <= LARGEST_KEPT)
     }
 
     /// What to send.
@@ -120,35 +131,78 @@ impl Sheet {
     }
 }
 
-/// What a worker makes of the first `len` bytes that its parent wrote.
-pub(super) fn read<T: Portable>(file: &OwnedFd, len: u64) -> Result<T, String> {
-    let map = open(file, len).map_err(|error| error.to_string())?;
-    // SAFETY: the parent does not write before the task has ended.
-    let bytes = unsafe { std::slice::from_raw_parts(map.start.as_ptr(), map.len) };
-    if codec::is_bytes::<T>() {
-        return copy(bytes.as_ptr(), map.len)
-            .map_err(|error| error.to_string())
-            .and_then(codec::from_vec);
-    }
-    codec::decode(bytes)
+/// Where a payload lies, apart from its file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) len: u64,
+    /// The sheet's number, if it will come again.
+    pub(super) serial: Option<u64>,
 }
 
-/// A copy of the first `len` bytes that a worker wrote.
-pub(super) fn read_untrusted(file: &OwnedFd, len: u64) -> io::Result<Vec<u8>> {
-    if !rustix::fs::fcntl_get_seals(file)?.contains(SealFlags::SHRINK) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a payload that may shrink"));
+/// A reader's mappings of the sheets it saw last: mapping one again takes as
+/// long as reading it.
+#[derive(Debug, Default)]
+pub(super) struct Reader([Option<(u64, Mapping)>; 2]);
+
+impl Reader {
+    /// What a worker makes of what its parent wrote.
+    pub(super) fn read<T: Portable>(&mut self, file: &OwnedFd, place: Place) -> Result<T, String> {
+        let map = self.open(file, place).map_err(|error| error.to_string())?;
+        if codec::is_bytes::<T>() {
+            let bytes = copy(map.start.as_ptr(), place.len as usize);
+            return bytes.map_err(|error| error.to_string()).and_then(codec::from_vec);
+        }
+        // SAFETY: `open` has seen that so many bytes are there, and the parent
+        // does not write before the task has ended.
+        codec::decode(unsafe { std::slice::from_raw_parts(map.start.as_ptr(), place.len as usize) })
     }
-    let map = open(file, len)?;
-    copy(map.start.as_ptr(), map.len)
+
+    /// A copy of what a worker wrote.
+    pub(super) fn copy(&mut self, file: &OwnedFd, place: Place) -> io::Result<Vec<u8>> {
+        if !rustix::fs::fcntl_get_seals(file)?.contains(SealFlags::SHRINK) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a payload that may shrink"));
+        }
+        let map = self.open(file, place)?;
+        copy(map.start.as_ptr(), place.len as usize)
+    }
+
+    /// At least `place.len` bytes, mapped.
+    fn open(&mut self, file: &OwnedFd, Place { len, serial }: Place) -> io::Result<Opened<'_>> {
+        let kept = &mut self.0[serial.map_or(0, |serial| serial as usize % 2)];
+        let known = serial.filter(|serial| {
+            kept.as_ref().is_some_and(|(other, map)| other == serial && map.len as u64 >= len)
+        });
+        if known.is_none() {
+            let size = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+            if len == 0 || size < len {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "of another length"));
+            }
+            let keeps = serial.filter(|_| size <= LARGEST_KEPT as u64);
+            let wanted = if keeps.is_some() { size } else { len };
+            let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
+            let map = Mapping::new(file.as_fd(), wanted, ProtFlags::READ)?;
+            match keeps {
+                Some(serial) => *kept = Some((serial, map)),
+                None => return Ok(Opened::Once(map)),
+            }
+        }
+        kept.as_ref().map(|(_, map)| Opened::Kept(map)).ok_or(io::ErrorKind::NotFound.into())
+    }
 }
 
-fn open(file: &OwnedFd, len: u64) -> io::Result<Mapping> {
-    let size = rustix::fs::fstat(file)?.st_size;
-    if len == 0 || u64::try_from(size).is_ok_and(|size| size < len) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a payload of another length"));
+enum Opened<'r> {
+    Kept(&'r Mapping),
+    Once(Mapping),
+}
+
+impl std::ops::Deref for Opened<'_> {
+    type Target = Mapping;
+    fn deref(&self) -> &Mapping {
+        match self {
+            Self::Kept(map) => map,
+            Self::Once(map) => map,
+        }
     }
-    let len = usize::try_from(len).map_err(io::Error::other)?;
-    Mapping::new(file.as_fd(), len, ProtFlags::READ)
 }
 
 /// Copies what the other side may be writing to: then the copy is spoilt.
@@ -186,7 +240,7 @@ impl Stock {
     fn give_back(&self, sheet: Sheet) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let full: usize = kept.iter().map(Sheet::room).sum();
-        if full + sheet.room() <= KEPT {
+        if sheet.room() <= LARGEST_KEPT && full + sheet.room() <= KEPT {
             kept.push(sheet);
         }
     }
@@ -216,8 +270,13 @@ impl Lent {
         self.len
     }
 
-    pub(super) fn file(&self) -> Option<BorrowedFd<'_>> {
-        self.sheet.as_ref().map(Sheet::file)
+    pub(super) fn place(&self) -> Place {
+        let serial = self.sheet.as_ref().and_then(Sheet::serial);
+        Place { len: self.len as u64, serial }
+    }
+
+    pub(super) fn sheet(&self) -> Option<&Sheet> {
+        self.sheet.as_ref()
     }
 }
 
@@ -226,5 +285,81 @@ impl Drop for Lent {
         if let Some(sheet) = self.sheet.take() {
             self.stock.give_back(sheet);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet(bytes: &[u8]) -> (Sheet, OwnedFd, Place) {
+        let mut sheet = Sheet::new(bytes.len()).unwrap();
+        sheet.bytes()[..bytes.len()].copy_from_slice(bytes);
+        let file = sheet.file().try_clone_to_owned().unwrap();
+        let place = Place { len: bytes.len() as u64, serial: sheet.serial() };
+        (sheet, file, place)
+    }
+
+    #[test]
+    fn a_reader_sees_what_was_written_last() {
+        let mut reader = Reader::default();
+        let (mut sheet, file, place) = sheet(&[1; 100_000]);
+        assert_eq!(reader.copy(&file, place).unwrap(), [1; 100_000]);
+        // The same sheet with more on it: the mapping is of all of it.
+        sheet.bytes()[..120_000].fill(2);
+        assert_eq!(reader.copy(&file, Place { len: 120_000, ..place }).unwrap(), [2; 120_000]);
+        assert_eq!(reader.read::<Vec<u8>>(&file, place).unwrap(), [2; 100_000]);
+        let once = Place { len: 3, serial: None };
+        assert_eq!(reader.copy(&file, once).unwrap(), [2; 3]);
+        let numbers: Vec<u32> = (0..30_000).collect();
+        let len = codec::encoded_len(&numbers).unwrap();
+        sheet.encode(&numbers, len).unwrap();
+        let place = Place { len: len as u64, ..place };
+        assert_eq!(reader.read::<Vec<u32>>(&file, place).unwrap(), numbers);
+    }
+
+    /// Whoever keeps a sheet's file can write to it in no way.
+    #[test]
+    fn only_its_writer_writes() {
+        let (_sheet, file, place) = sheet(&[1; 10]);
+        assert!(rustix::io::pwrite(&file, &[9], 0).is_err());
+        let both = ProtFlags::READ | ProtFlags::WRITE;
+        assert!(Mapping::new(file.as_fd(), 10, both).is_err());
+        assert!(rustix::fs::ftruncate(&file, 0).is_err());
+        assert_eq!(Reader::default().copy(&file, place).unwrap(), [1; 10]);
+    }
+
+    /// A worker may say anything of what it sent.
+    #[test]
+    fn lies_about_a_payload_are_errors() {
+        let (sheet, file, place) = sheet(&[1; 10]);
+        let mut reader = Reader::default();
+        for len in [0, sheet.room() as u64 + 1, u64::MAX] {
+            assert!(reader.copy(&file, Place { len, serial: None }).is_err());
+            assert!(reader.copy(&file, Place { len, ..place }).is_err());
+        }
+        let may_shrink = rustix::fs::memfd_create("test", MemfdFlags::ALLOW_SEALING).unwrap();
+        rustix::fs::ftruncate(&may_shrink, 4096).unwrap();
+        assert!(reader.copy(&may_shrink, Place { len: 10, serial: None }).is_err());
+        // A serial number that was another sheet's: at worst its own bytes.
+        assert_eq!(reader.copy(&file, place).unwrap(), [1; 10]);
+    }
+
+    #[test]
+    fn a_stock_keeps_sheets_and_not_too_many() {
+        let stock = Arc::new(Stock::default());
+        let payload = vec![7_u8; 3 << 20];
+        let first = stock.encode(&payload).unwrap().place().serial;
+        assert_eq!(stock.encode(&payload).unwrap().place().serial, first);
+        let both = [stock.encode(&payload).unwrap(), stock.encode(&payload).unwrap()];
+        assert_ne!(both[0].place().serial, both[1].place().serial);
+        drop(both);
+        assert_eq!(stock.0.lock().unwrap().len(), 2);
+        for _ in 0..KEPT / LARGEST_KEPT + 1 {
+            stock.give_back(Sheet::new(LARGEST_KEPT).unwrap());
+        }
+        stock.give_back(Sheet::new(LARGEST_KEPT + 1).unwrap());
+        let kept: usize = stock.0.lock().unwrap().iter().map(Sheet::room).sum();
+        assert!(kept <= KEPT, "{kept}");
     }
 }

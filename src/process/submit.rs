@@ -1,6 +1,6 @@
 //! Tasks one by one.
 
-use super::codec::{self, Portable};
+use super::codec::{Portable, Records};
 use super::error::{Fault, NotShippable};
 use super::group::{Delivery, Ended, Group};
 use super::handle::Handle;
@@ -8,7 +8,6 @@ use super::ordered::by_itself;
 use super::pool::Pool;
 use super::shell::{Load, Parcel};
 use super::ship::{self, Job};
-use super::wire::{HEAD, INLINE, Kind, head};
 use crate::outcome::Outcome;
 use crate::semaphore::{OwnedPermit, Semaphore};
 use crate::sync::future::block_on;
@@ -160,13 +159,9 @@ impl<C: Send + Sync + 'static> Pool<C> {
     ) -> Handle<R> {
         let group = Arc::new(Group::default());
         let parcel = job.map_err(Fault::NotShippable).and_then(|job| {
-            let mut record = vec![0; HEAD];
-            let load = match codec::encode_to_vec(item, &mut record, INLINE) {
-                Ok(()) => {
-                    let len = record.len() - HEAD;
-                    record[..HEAD].copy_from_slice(&head(Kind::Value, len));
-                    Load::Records(record)
-                }
+            let mut records = Records::default();
+            let load = match records.add(item) {
+                Ok(()) => Load::Records(records.into_bytes()),
                 Err(error) => by_itself(&self.shared.stock, item, error)?,
             };
             let group = Arc::clone(&group);

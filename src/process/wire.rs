@@ -10,6 +10,7 @@
 //! [`PACKET`] bytes, a record lies inside what was copied out of the shared
 //! memory, and anything else is [`Garbled`], which ends that worker.
 
+use super::sheet::Place;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Of the protocol; both sides are the same build anyway.
@@ -37,9 +38,9 @@ pub(crate) enum FromWorker {
     /// Every task of the batch is finished.
     Done { seq: u64, elapsed: u64 },
     /// The result of one task: the tail, or what begins a file that came with
-    /// it. `sheet`: which one that is, if the worker wants to know when it
-    /// was read.
-    Elsewhere { seq: u64, index: u32, kind: u8, len: u64, sheet: Option<u8> },
+    /// it. `sheet`: the bit by which the worker wants to know when it was
+    /// read, and its serial number.
+    Elsewhere { seq: u64, index: u32, kind: u8, len: u64, sheet: Option<(u8, u64)> },
 }
 
 /// To the worker.
@@ -79,15 +80,20 @@ pub(crate) enum Kind {
     /// The result could not be encoded, and why.
     Unencoded = 3,
     /// Not here: in a packet or a file of its own. An argument's length in the
-    /// file takes its place.
+    /// file, and the file's number, take its place.
     Elsewhere = 4,
 }
 
 impl Kind {
     pub(crate) fn from_u8(kind: u8) -> Option<Self> {
-        [Self::Value, Self::Panic, Self::Undecoded, Self::Unencoded, Self::Elsewhere]
-            .into_iter()
-            .find(|known| *known as u8 == kind)
+        Some(match kind {
+            0 => Self::Value,
+            1 => Self::Panic,
+            2 => Self::Undecoded,
+            3 => Self::Unencoded,
+            4 => Self::Elsewhere,
+            _ => return None,
+        })
     }
 }
 
@@ -126,6 +132,22 @@ pub(crate) fn record(bytes: &[u8], at: usize) -> Result<(Kind, &[u8], usize), Ga
     let len = (head >> 3) as usize;
     let body = rest.get(..len).ok_or(cut)?;
     Ok((kind, body, at + HEAD + len))
+}
+
+/// Where an argument lies in its file.
+pub(crate) fn place(place: Place) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&place.len.to_le_bytes());
+    bytes[8..].copy_from_slice(&place.serial.unwrap_or(u64::MAX).to_le_bytes());
+    bytes
+}
+
+/// The same, read.
+pub(crate) fn place_at(bytes: &[u8]) -> Option<Place> {
+    let (len, serial) = bytes.split_first_chunk::<8>()?;
+    let serial = u64::from_le_bytes(*serial.first_chunk::<8>()?);
+    let serial = Some(serial).filter(|serial| *serial != u64::MAX);
+    Some(Place { len: u64::from_le_bytes(*len), serial })
 }
 
 /// Before the records of one function.

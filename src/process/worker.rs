@@ -17,6 +17,7 @@
 use super::lane::{Lane, Options};
 use super::outbox::Outbox;
 use super::region::{Header, Region};
+use super::sheet::{Place, Reader};
 use super::wire::{self, FromWorker, ToWorker};
 use super::{ship, socket};
 use rustix::process::{Resource, Rlimit, Signal};
@@ -126,7 +127,12 @@ fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
     if (version, identity) != (wire::VERSION, ship::identity()) {
         return None;
     }
-    watch(socket).ok()?;
+    // Code of others may take its time; otherwise the parent need not wait for
+    // the thread to be made.
+    let first = context.is_some() || initializer.is_some();
+    if first {
+        watch(socket).ok()?;
+    }
     note_panics();
     if let Some(bytes) = memory {
         limit_memory(bytes, region.header(0));
@@ -138,10 +144,13 @@ fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
     };
     let file = files.next();
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        let len = context.map_or(0, |(len, _)| len).to_le_bytes();
+        let place = Place { len: context.map_or(0, |(len, _)| len), serial: None };
+        let place = wire::place(place);
         let mut outbox = Outbox::new(socket, region.header(0));
-        let areas = (&len[..], &mut [][..]);
-        let mut lane = Lane::new(region.header(0), &mut outbox, 0, areas, file, options);
+        let mut reader = Reader::default();
+        let areas = (&place[..], &mut [][..]);
+        let ends = (&mut outbox, &mut reader);
+        let mut lane = Lane::new(region.header(0), ends, 0, areas, file, options);
         for entry in [context.map(|(_, entry)| entry), initializer].into_iter().flatten() {
             match ship::entry(entry) {
                 Some(entry) => entry(&mut lane),
@@ -161,6 +170,9 @@ fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
     };
     let failed = matches!(message, FromWorker::StartFailed { .. });
     socket::send(socket, &wire::packet(&message), &[], &[], true).ok()?;
+    if !first {
+        watch(socket).ok()?;
+    }
     (!failed).then_some((region, options))
 }
 
@@ -179,6 +191,7 @@ impl Floor for str {
 fn serve(socket: &OwnedFd, region: &Region, options: Options) -> i32 {
     let mut buffer = socket::buffer();
     let mut outbox = Outbox::new(socket, region.header(0));
+    let mut reader = Reader::default();
     loop {
         let Ok(packet) = socket::receive(socket, &mut buffer, true) else { return LOST };
         if packet.len == 0 {
@@ -195,7 +208,7 @@ fn serve(socket: &OwnedFd, region: &Region, options: Options) -> i32 {
         // has the only borrow, ends before `Done` is sent.
         let areas = unsafe { region.open(slot) };
         let file = packet.files.into_iter().next();
-        Lane::new(region.header(slot), &mut outbox, seq, areas, file, options).run();
+        Lane::new(region.header(slot), (&mut outbox, &mut reader), seq, areas, file, options).run();
         let elapsed = start.elapsed().as_nanos() as u64;
         let done = wire::packet(&FromWorker::Done { seq, elapsed });
         if socket::send(socket, &done, &[], &[], true).is_err() {

@@ -6,7 +6,8 @@ use crate::outcome::{Cancelled, Crash, Outcome, TimedOut};
 use crate::process::clock;
 use crate::process::error::Fault;
 use crate::process::group::{Delivery, Ended, Group};
-use crate::process::proc::{Proc, Settings};
+use crate::process::proc::Proc;
+use crate::process::settings::Settings;
 use crate::process::supervisor::{
     Action, Event, Nanos, Run, Supervisor, TaskId, Verdict, WorkerId,
 };

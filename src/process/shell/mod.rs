@@ -17,7 +17,8 @@ mod parcel;
 pub(super) use parcel::{Held, Load, Parcel};
 
 use self::core::{After, Core};
-use super::proc::{Proc, Settings};
+use super::proc::Proc;
+use super::settings::Settings;
 use super::sheet::Stock;
 use super::supervisor::{Action, Event, Nanos, Supervisor, TaskId, WorkerId};
 use super::{clock, socket};
