@@ -41,14 +41,17 @@ impl<F: Future<Output: IntoOutcome>> Future for Item<F> {
         let this = self.project();
         // What a panic leaves broken is the future, which is not polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| match this.timer {
-            None => this.future.poll(context).map(Ok),
-            Some(timer) => timer.as_mut().poll(context, |context| this.future.poll(context)),
+            None => this.future.poll(context).map(IntoOutcome::into_outcome),
+            Some(timer) => {
+                let polled = timer.as_mut().poll(context, |context| this.future.poll(context));
+                polled.map(|ended| match ended {
+                    Ok(output) => output.into_outcome(),
+                    Err(elapsed) => Outcome::TimedOut(elapsed.into()),
+                })
+            }
         }));
-        match polled {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(Ok(output))) => Poll::Ready(output.into_outcome()),
-            Ok(Poll::Ready(Err(elapsed))) => Poll::Ready(Outcome::TimedOut(elapsed.into())),
-            Err(payload) => Poll::Ready(Outcome::Panicked(Panic::from_payload(&*payload))),
-        }
+        polled.unwrap_or_else(|payload| {
+            Poll::Ready(Outcome::Panicked(Panic::from_payload(&*payload)))
+        })
     }
 }
