@@ -42,7 +42,8 @@
 //!
 //! # Model bounds
 //!
-//! One body, one child, one cleanup; see `loom-tests/models/scope.rs`.
+//! One body, one child, one cleanup; see `loom-tests/models/scope.rs`, and
+//! `cancel_points.rs` beside it for a cancel and a drop at every poll.
 
 use crate::cancel::Token;
 use crate::outcome::{Cancelled, Outcome, Panic};

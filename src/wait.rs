@@ -26,7 +26,8 @@
 //!
 //! Every operation is O(1). Cloning, waking and dropping a `Waker` run foreign
 //! code, so all three happen outside the lock: `push` and `replace` take a
-//! waiter that was made before, `pop`, `take` and `replace` return one.
+//! waiter that was made before, `pop`, `take`, `replace` and `tell_all` return
+//! them.
 //!
 //! [`push`]: WaitList::push
 //! [`pop`]: WaitList::pop

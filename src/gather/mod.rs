@@ -54,7 +54,8 @@
 //!
 //! # Model bounds
 //!
-//! Three items, limit two; see `loom-tests/models/gather.rs`.
+//! Three items, limit two; see `loom-tests/models/gather.rs`, and
+//! `cancel_points.rs` beside it for a stop at every poll.
 
 mod consumer;
 mod in_place;

@@ -63,7 +63,8 @@
 //!
 //! `loom-tests/models/queue.rs` under loom (at most 3 preemptions) and shuttle
 //! (every schedule, or PCT where it says so): two or three actors, capacities
-//! 1 and 2, block length 2. Not covered: more actors, spinning before parking,
+//! 1 and 2, block length 2; deadlines of tasks in `queue_deadline.rs` beside it,
+//! under shuttle alone. Not covered: more actors, spinning before parking,
 //! position counters near 2^64.
 
 mod blocking;

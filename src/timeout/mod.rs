@@ -44,7 +44,8 @@
 //!
 //! # Model bounds
 //!
-//! One task, one deadline or two; see `loom-tests/models/timeout.rs`.
+//! One task, one deadline or two; see `loom-tests/models/timeout.rs`, and
+//! `cancel_points.rs` beside it for a drop at every poll.
 
 mod deadline;
 mod timer;
