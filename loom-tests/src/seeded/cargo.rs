@@ -16,8 +16,9 @@ use wait_timeout::ChildExt as _;
 pub(super) struct Cargo<'a> {
     /// The copy.
     pub(super) source: &'a Path,
-    /// The folder of build output, kept from run to run: `seeded` and
-    /// `seeded-loom` below it, so that dependencies are built once.
+    /// The folder of build output, kept from run to run, so that dependencies
+    /// are built once. Each engine has its own, for they run side by side; std's
+    /// is the folder itself, where the dependencies are already.
     pub(super) target: &'a Path,
 }
 
@@ -76,11 +77,12 @@ impl Cargo<'_> {
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "SELVEDGE_BOUNDS", "SELVEDGE_REPLAY"] {
             command.env_remove(name);
         }
-        let (folder, flags) = match suite.engine {
-            Engine::Loom => ("seeded-loom", Some("--cfg loom")),
-            Engine::Shuttle | Engine::Std => ("seeded", None),
+        let (target, flags) = match suite.engine {
+            Engine::Std => (self.target.to_owned(), None),
+            Engine::Shuttle => (self.target.join("seeded"), None),
+            Engine::Loom => (self.target.join("seeded-loom"), Some("--cfg loom")),
         };
-        command.env("CARGO_TARGET_DIR", self.target.join(folder));
+        command.env("CARGO_TARGET_DIR", target);
         command.envs(flags.map(|flags| ("RUSTFLAGS", flags)));
         // Less to link, plain text to read, and the same random cases each time.
         command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_TERM_COLOR", "never");

@@ -83,25 +83,24 @@ pub fn run(root: &Path, options: &Options, out: &mut dyn Write) -> Result<bool> 
     let target = options.target_dir.clone().unwrap_or_else(|| crate::target_dir(root));
     let _alone = only_run(&target)?;
     let copy = || Scratch::copy_of(root).context("the source cannot be copied");
-    // Loom's builds share nothing with the others: two lanes, side by side.
-    let scratches = [copy()?, copy()?];
+    // The engines share no build output: a lane for each, side by side.
+    let scratches = [copy()?, copy()?, copy()?];
     require_fresh(&scratches[0], &bugs)?;
-    let (loom, rest): (Vec<&Bug>, Vec<&Bug>) =
-        bugs.iter().partition(|bug| bug.engine == Engine::Loom);
 
     let gave_up = AtomicBool::new(false);
     let (lines, report) = mpsc::channel();
     let caught = thread::scope(|scope| {
-        let [one, two] = &scratches;
         let mut lanes = Vec::new();
-        for (scratch, bugs) in [(one, rest), (two, loom)] {
+        for (engine, scratch) in [Engine::Std, Engine::Shuttle, Engine::Loom].iter().zip(&scratches)
+        {
+            let bugs: Vec<&Bug> = bugs.iter().filter(|bug| bug.engine == *engine).collect();
             let cargo = Cargo { source: scratch.path(), target: &target };
             let lines = lines.clone();
             let lane = Lane { cargo, scratch, options, lines, gave_up: &gave_up };
             lanes.push(scope.spawn(move || lane.run(&bugs)));
         }
         drop(lines);
-        // Ends when both lanes have: each drops its sender.
+        // Ends when all lanes have: each drops its sender.
         for line in report {
             out.write_all(String::as_bytes(&line))?;
             out.flush()?;
