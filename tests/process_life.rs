@@ -322,6 +322,29 @@ fn workers_that_cannot_be_started_break_the_pool() {
     assert_eq!(belongings(), before, "descriptors, threads, children");
 }
 
+/// Started through the dynamic loader, a program cannot be started again by
+/// what `/proc` calls it: its tasks end with an error that says so.
+#[test]
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+fn a_program_that_is_not_itself_has_no_workers() {
+    const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+    if std::env::var_os(ALONE).is_some() {
+        let pool = Pool::builder().workers(nz!(1)).build().unwrap();
+        let failed = pool.map(|n: u32| n, 0..3).unwrap_err();
+        println!("{failed}");
+        return;
+    }
+    let output = Command::new(LOADER)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "a_program_that_is_not_itself_has_no_workers", "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("the process pool is broken: while it started:"), "{said}");
+}
+
 /// A process that finds the workers' variable never gets to `main`, and a
 /// worker's own children do not find it.
 #[test]

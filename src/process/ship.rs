@@ -249,3 +249,36 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c
     found.program = Some(program);
     1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anything(_: &mut Lane<'_, '_>) {}
+
+    #[test]
+    fn a_function_of_this_program_crosses() {
+        let there = distance(anything).unwrap();
+        assert!(entry(there).is_some_and(|back| std::ptr::fn_addr_eq(back, anything as Entry)));
+    }
+
+    /// A function of the C library stands for one of any other library.
+    #[test]
+    fn a_function_of_a_library_does_not() {
+        // SAFETY: never called.
+        let foreign =
+            unsafe { std::mem::transmute::<usize, Entry>(libc::abs as *const () as usize) };
+        let why = distance(foreign).unwrap_err().to_string();
+        assert!(why.contains("in a library"), "{why}");
+        let there = (libc::abs as *const () as usize).wrapping_sub(anchor()) as u64;
+        assert!(entry(there).is_none(), "not taken from a parent either");
+    }
+
+    #[test]
+    fn what_is_no_code_is_no_function() {
+        let on_the_stack = 0_u8;
+        for address in [anchor(), &raw const on_the_stack as usize, 0, usize::MAX] {
+            assert!(entry(address.wrapping_sub(anchor()) as u64).is_none(), "{address:#x}");
+        }
+    }
+}

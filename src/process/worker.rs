@@ -288,3 +288,47 @@ pub(super) fn give_up(what: &str) -> ! {
     eprintln!("selvedge worker: the pool sent {what}");
     std::process::exit(LOST);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::hook;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    /// How a worker ends that is greeted so, and whether it said anything.
+    fn greeted(packet: &[u8]) -> (Option<i32>, bool) {
+        hook::keep();
+        let (_region, memory) = Region::create().unwrap();
+        let (ours, theirs) = socket::pair().unwrap();
+        socket::send(&ours, packet, &[], &[memory.as_fd()], false).unwrap();
+        let mut worker = Command::new("/proc/self/exe")
+            .env(hook::VARIABLE, "1")
+            .stdin(Stdio::from(theirs))
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let said = socket::receive(&ours, &mut socket::buffer(), true).unwrap().len > 0;
+        (worker.wait().unwrap().code(), said)
+    }
+
+    /// A worker does nothing for a parent that is another program, or none.
+    #[test]
+    fn only_the_same_executable_is_served() {
+        let greeting = |version, identity| {
+            wire::packet(&ToWorker::Welcome {
+                version,
+                identity,
+                stamp: false,
+                largest: 0,
+                memory: None,
+                context: None,
+                initializer: None,
+            })
+        };
+        assert_eq!(greeted(&greeting(wire::VERSION, !ship::identity())), (Some(LOST), false));
+        assert_eq!(greeted(&greeting(wire::VERSION + 1, ship::identity())), (Some(LOST), false));
+        assert_eq!(greeted(&wire::packet(&ToWorker::Bye)), (Some(LOST), false));
+        assert_eq!(greeted(b"good day"), (Some(LOST), false));
+    }
+}
