@@ -49,6 +49,9 @@
 //!    else: that it is still running is decided by the same word.
 //! 5. Workers end when the parent does, however it dies.
 //! 6. No lock and no queue is shared between processes.
+//! 7. Memory is bounded: by a [stream's](Pool::stream) window, a map's few
+//!    megabytes under way, and the [limit](Builder::submit_limit) on submitted
+//!    tasks.
 //!
 //! # Cancellation
 //!
@@ -72,6 +75,8 @@
 //! * A worker runs before `main`: what `main` sets up is not there (use
 //!   [`Builder::initializer`]); other functions in `.init_array` may or may
 //!   not have run.
+//! * A worker that cannot be started is tried again at once; after `2 * workers
+//!   + 4` such failures in a row the pool is broken.
 //! * Under `ld.so PROGRAM` or an emulator `/proc/self/exe` is not the program;
 //!   the handshake fails and the tasks end with [`Fault::Broken`].
 //!
