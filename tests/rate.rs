@@ -318,6 +318,64 @@ fn tasks_and_threads_share_a_line_on_the_real_clock() {
     assert_eq!(limiter.stats().waiting, 0);
 }
 
+/// Those who give up after random times, between those who stay: at the end
+/// nobody stands in line, and every permit is accounted for.
+#[test]
+fn a_storm_of_cancellations_strands_nobody() {
+    let limiter = Arc::new(Limiter::builder(second(20_000)).burst(nz!(3)).build());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    let picked_up = runtime.block_on(async {
+        let tasks: Vec<_> = (0..12_u64)
+            .map(|task| {
+                let limiter = Arc::clone(&limiter);
+                tokio::spawn(async move {
+                    let mut picked_up = 0;
+                    for round in 0..60 {
+                        let n = 1 + (task + round) % 3;
+                        let acquire = limiter.acquire(n as usize);
+                        if task < 4 {
+                            acquire.await.unwrap();
+                            picked_up += n;
+                        } else {
+                            let patience = Duration::from_micros(task * round * 5);
+                            let acquired = tokio::time::timeout(patience, acquire).await;
+                            picked_up += if acquired.is_ok() { n } else { 0 };
+                        }
+                    }
+                    picked_up
+                })
+            })
+            .collect();
+        let mut picked_up = 0;
+        for task in tasks {
+            picked_up += task.await.unwrap();
+        }
+        picked_up
+    });
+    let stats = limiter.stats();
+    assert_eq!((stats.granted, stats.waiting), (picked_up, 0));
+}
+
+#[test]
+fn a_thread_may_wait_for_a_paused_clock() {
+    paused().block_on(async {
+        let limiter = Arc::new(Limiter::per_second(nz!(100)));
+        limiter.acquire(1).await.unwrap();
+        let waiting = Arc::clone(&limiter);
+        // Its thread is the runtime's, and so is its clock.
+        let task = tokio::task::spawn_blocking(move || waiting.acquire_blocking(1));
+        while limiter.stats().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(ms(10)).await;
+        assert_eq!(task.await.unwrap(), Ok(()));
+    });
+}
+
 #[test]
 fn a_new_rate_plans_the_line_anew() {
     paused().block_on(async {

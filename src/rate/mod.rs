@@ -44,7 +44,7 @@
 //!    woken to set it. Everything that can bring the turn forward (a refund,
 //!    somebody who leaves, a change of rate) ends with a look at the head.
 //! 5. *Exact refund*: after permits came back, the schedule is what it would
-//!    be had they never been taken.
+//!    be had they never been taken, to the nanosecond.
 //!
 //! # Linearization points
 //!
@@ -64,8 +64,8 @@
 //! runtime, or when it is not paused, is the system's. On the system's clock
 //! the timers of tasks are those of one thread of this library's own, which
 //! are some 0.1 ms late, and need no runtime; on a paused clock they are
-//! tokio's. A thread that blocks on a paused clock of another thread's runtime
-//! does not see it.
+//! tokio's. (A clock that is paused while somebody waits is noticed at the next
+//! look. A thread outside of a runtime does not see its clock.)
 //!
 //! # Cancellation
 //!
@@ -82,12 +82,14 @@ mod acquire;
 mod core;
 mod held;
 mod limiter;
+mod reserve;
 mod state;
 mod stream;
 
-pub use acquire::{Acquire, Reservation, Reserve};
+pub use acquire::Acquire;
 pub use core::Gcra;
 pub use limiter::{Builder, Limiter};
+pub use reserve::{Reservation, Reserve};
 pub use state::Stats;
 pub use stream::{FromIter, RateLimited, RateLimitedIter};
 pub use stream::{rate_limited, rate_limited_iter, rate_limited_stream};

@@ -6,6 +6,7 @@ use super::Instant;
 use crate::sync::{self, Parked};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant as StdInstant};
 
 /// A spawned task, whose future is its output: `None` if it was aborted or
 /// its runtime shut down. Dropping it detaches the task.
@@ -114,8 +115,17 @@ pub fn now() -> Instant {
 /// Parks the thread until it is unparked or until `at`. May wake for no
 /// reason.
 pub fn park_until(at: Option<Instant>) -> Parked {
-    sync::thread::park_until(at.map(Instant::into_std))
+    let parked = sync::thread::park_until(at.map(Instant::into_std));
+    if parked == Parked::TimedOut && at.is_some_and(|at| now() < at) {
+        // A paused clock stands still while this thread waits for it: not a
+        // reason to spin.
+        return sync::thread::park_until(Some(StdInstant::now() + GRAIN));
+    }
+    parked
 }
+
+/// Of tokio's clock.
+const GRAIN: Duration = Duration::from_millis(1);
 
 /// Lets other tasks run.
 pub async fn yield_now() {
