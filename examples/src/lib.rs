@@ -1,1 +1,1 @@
-//! What the example programs share.
+//! Cargo wants a library beside the examples; they share nothing.

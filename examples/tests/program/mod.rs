@@ -13,7 +13,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
     let program = profile.join("examples").join(name);
-    assert!(program.exists(), "build it first: cargo build -p selvedge-examples --examples");
+    assert!(program.exists(), "build it first: cargo build --examples");
     program
 }
 

@@ -1,6 +1,7 @@
 //! The example `fetch`, run as a person runs it, against a server of its own.
 #![cfg(all(unix, not(loom)))]
 
+#[path = "../../tests/program/mod.rs"]
 mod program;
 mod server;
 
