@@ -88,6 +88,25 @@ fn rates_above_the_grain_of_the_clock_are_kept() {
 }
 
 #[test]
+fn late_timers_may_be_caught_up_with_for_longer() {
+    paused().block_on(async {
+        let limiter = Limiter::builder(second(100)).catch_up(ms(1_000)).build();
+        let start = Instant::now();
+        limiter.acquire(1).await.unwrap();
+        limiter.acquire(1).await.unwrap();
+        assert_eq!(start.elapsed(), ms(10));
+        // Somebody waits, and time is held up.
+        let mut held_up = spawn(limiter.acquire(1));
+        assert_pending!(held_up.poll());
+        tokio::time::advance(ms(500)).await;
+        assert_ready_ok!(held_up.poll());
+        let arrears = (0..1_000).take_while(|_| limiter.try_acquire(1).is_ok()).count();
+        assert_eq!(arrears, 49);
+        assert_eq!(limiter.stats().granted, 52);
+    });
+}
+
+#[test]
 fn idle_time_is_not_caught_up_with() {
     paused().block_on(async {
         let limiter = Limiter::per_second(nz!(100_000));

@@ -285,7 +285,7 @@ fn three_waiters_are_served_in_time() {
             let limiter = Arc::clone(&limiter);
             move || {
                 limiter.resume();
-                // A turn that is near waits for half the catch-up, or less.
+                // A turn that is near waits a little longer.
                 for seconds in [2, 8] {
                     pass(seconds * SECOND);
                 }

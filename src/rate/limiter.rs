@@ -62,7 +62,9 @@ impl Builder {
     }
 
     /// How far a waiter that is served late may be served as if in time, so
-    /// that late timers do not lower the rate. 1 ms unless told.
+    /// that late timers do not lower the rate. 1 ms unless told: on a machine
+    /// so busy that timers are later than that, the rate is lower by the rest.
+    /// More keeps the rate there, and lets so much more through at once.
     pub fn catch_up(mut self, at_most: Duration) -> Self {
         self.catch_up = at_most;
         self
