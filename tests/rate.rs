@@ -153,6 +153,12 @@ fn a_burst_is_there_when_asked_for_and_saved_up_again() {
         empty.acquire(2).await.unwrap();
         assert_eq!(start.elapsed(), ms(200));
         assert_eq!(empty.try_acquire(0), Ok(()));
+
+        // In whatever order it was told.
+        let three = Limiter::builder(second(10)).starts_with(3).burst(nz!(5)).build();
+        assert_eq!((three.try_acquire(3), three.try_acquire(1).is_err()), (Ok(()), true));
+        let full = Limiter::builder(second(10)).starts_with(9).burst(nz!(5)).build();
+        assert_eq!((full.try_acquire(5), full.try_acquire(1).is_err()), (Ok(()), true));
     });
 }
 

@@ -41,7 +41,7 @@ pub struct Limiter {
 pub struct Builder {
     rate: Rate,
     burst: u32,
-    start: u32,
+    start: usize,
     catch_up: Duration,
 }
 
@@ -51,13 +51,12 @@ impl Builder {
     /// them. 1 unless told; `u32::MAX` at most.
     pub fn burst(mut self, burst: NonZeroUsize) -> Self {
         self.burst = u32::try_from(burst.get()).unwrap_or(u32::MAX);
-        self.start = self.burst;
         self
     }
 
     /// With how many permits it starts, if that is less than the burst.
     pub fn starts_with(mut self, permits: usize) -> Self {
-        self.start = u32::try_from(permits).unwrap_or(u32::MAX).min(self.burst);
+        self.start = permits;
         self
     }
 
@@ -81,7 +80,8 @@ impl Builder {
     #[must_use]
     pub fn build(self) -> Limiter {
         let mut gcra = Gcra::new(self.rate, self.burst, nanos(rt::now()));
-        gcra.empty_by(self.burst - self.start.min(self.burst));
+        let start = u32::try_from(self.start).unwrap_or(u32::MAX);
+        gcra.empty_by(self.burst.saturating_sub(start));
         let mut state = State::new(gcra);
         // Longer than any timer is late, and short of what the clock holds.
         let catch_up = u64::try_from(self.catch_up.as_nanos()).unwrap_or(ORIGIN).min(ORIGIN);
@@ -116,7 +116,7 @@ impl Limiter {
     /// assert!(limiter.try_acquire(1).is_err());
     /// ```
     pub fn builder(rate: Rate) -> Builder {
-        Builder { rate, burst: 1, start: 1, catch_up: Duration::from_nanos(CATCH_UP) }
+        Builder { rate, burst: 1, start: usize::MAX, catch_up: Duration::from_nanos(CATCH_UP) }
     }
 
     /// `n` permits, if they are there and nobody waits for any. Nothing is
