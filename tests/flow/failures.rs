@@ -2,8 +2,9 @@
 
 use super::support::{paused, perturbed};
 use super::{Alive, ms, number, numbers};
+use selvedge::cancel::Token;
 use selvedge::nz;
-use selvedge::pipeline::{Error, Flow, Input, Overflow, Pipeline, Reason, key_value};
+use selvedge::pipeline::{Bound, Error, Flow, Input, Overflow, Pipeline, Reason, key_value};
 use std::future::poll_fn;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -212,10 +213,98 @@ fn a_reader_that_panics_is_a_panic_of_the_source() {
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let flow = Flow::inputs([Input::reader("it", Panics)], nz!(100));
+    let inputs = [Input::reader("before", &b"1\n2"[..]), Input::reader("it", Panics)];
+    let flow = Flow::inputs(inputs, nz!(100));
     let error = runtime.block_on(flow.fold(0, |_, _| Ok(()))).unwrap_err();
-    let Error::Panicked { stage, panic, .. } = error else { panic!("{error}") };
+    let Error::Panicked { at, stage, panic } = error else { panic!("{error}") };
     assert_eq!((stage, panic.message()), (Some("source"), "in the reader"));
+    assert_eq!(at.to_string(), "it:1");
+}
+
+/// What the run was given is dropped in its tasks and threads, at the end and
+/// at a stop: a panic of a destructor is told, and not before all is done.
+#[test]
+fn a_destructor_that_panics_fails_the_run() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    for (what, stop) in (0..3).flat_map(|what| [(what, false), (what, true)]) {
+        let (alive, token, mut folded) = (Alive::default(), Token::new(), 0);
+        let bomb = |at| (what == at).then(|| Bomb);
+        let (source, waits, computes) = (bomb(0), bomb(1), bomb(2));
+        let (one, other, stopper) = (alive.one(), alive.one(), token.clone());
+        let lines = numbers((1..).take_while(move |n| {
+            let _ = &source;
+            stop || *n <= 20
+        }));
+        let run = Flow::lines("numbers", lines)
+            .tasks("waits", nz!(3), move |line| {
+                let _ = (&waits, &one);
+                async move { number(&line) }
+            })
+            .threads("computes", nz!(2), move |n| {
+                let _ = (&computes, &other);
+                Ok(n)
+            })
+            .token(token)
+            .fold((), |(), n| {
+                folded = n;
+                if stop && n == 5 {
+                    stopper.cancel();
+                }
+                Ok(())
+            });
+        let error = runtime.block_on(run).unwrap_err();
+        assert_eq!(alive.count(), 0, "{what}");
+        let Error::Panicked { at, stage, panic } = &error else { panic!("{error}") };
+        assert_eq!((at.line, *stage, panic.message()), (folded.into(), None, "boom"), "{what}");
+        assert!(stop || folded == 20, "{what}: {folded}");
+    }
+}
+
+/// Five things go wrong, each at a line of its own: the first is reported.
+#[test]
+fn whatever_goes_wrong_first_is_reported() {
+    perturbed(|perturb| async move {
+        let wrong: [u64; 5] = std::array::from_fn(|_| perturb.below(30) + 1);
+        let [source, call, refusal, second, fold] = wrong;
+        let (alive, mut folded) = (Alive::default(), 0);
+        let lines = (1..).inspect(move |n| assert!(u64::from(*n) != source, "boom"));
+        let flow = Flow::lines("numbers", numbers(lines))
+            .tasks("first", nz!(4), {
+                let alive = alive.clone();
+                move |line| {
+                    let (one, random) = (alive.one(), perturb.below(5));
+                    async move {
+                        let _one = one;
+                        sleep(ms(random)).await;
+                        let n = u64::from(number(&line)?);
+                        assert!(n != call, "boom");
+                        if n < refusal { Ok(n) } else { Err(Reason::rejected("refused")) }
+                    }
+                }
+            })
+            .tasks("second", Bound::new(nz!(2)).waiting(nz!(1)), move |n| async move {
+                assert!(n != second, "boom");
+                Ok(n)
+            })
+            .malformed_at_most(0);
+        let run = flow.fold((), |(), n| {
+            assert!(n != fold, "boom");
+            folded = n;
+            Ok(())
+        });
+        let error = run.await.unwrap_err();
+        assert_eq!(alive.count(), 0);
+        let names = ["source", "first", "refused", "second", "aggregate"];
+        let (first, name) = wrong.into_iter().zip(names).min_by_key(|(line, _)| *line).unwrap();
+        assert_eq!(folded, first - 1);
+        match error {
+            Error::Panicked { at, stage, .. } => assert_eq!((at.line, stage), (first, Some(name))),
+            Error::TooManyMalformed { samples, .. } => {
+                assert_eq!((samples[0].at.line, name), (first, "refused"));
+            }
+            error => panic!("{error}"),
+        }
+    });
 }
 
 /// A reader that never returns holds up nobody but its thread.

@@ -1,13 +1,17 @@
 //! On the paused clock: durations, bounds and stops are exact.
 
 use super::support::{paused, perturbed};
-use super::{Alive, ms, number, numbers};
+use super::{Alive, One, ms, number, numbers};
+use futures_core::Stream;
 use selvedge::cancel::Token;
 use selvedge::exercises::aggregate;
 use selvedge::nz;
 use selvedge::pipeline::{Bound, Error, Flow, Meter, Report, Stopped};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -113,6 +117,188 @@ fn an_endless_source_and_ready_stages_can_be_stopped() {
         let report = report.await.unwrap();
         assert_eq!(report.totals, report.read.lines);
         assert!(report.stopped.is_some());
+    });
+}
+
+/// The lines behind the first have all come when it does, and nothing in the
+/// fold waits.
+#[test]
+fn a_fold_with_much_to_do_is_stopped_soon() {
+    paused().block_on(async {
+        let token = Token::new();
+        let flow = Flow::lines("numbers", numbers(0..50_000))
+            .tasks("wait", nz!(2), |line| async move {
+                let n = number(&line)?;
+                if n == 0 {
+                    sleep(ms(1)).await;
+                }
+                Ok(n)
+            })
+            .window(nz!(50_000))
+            .token(token.clone());
+        let report = flow.fold(0, |count, _| {
+            *count += 1;
+            token.cancel();
+            Ok(())
+        });
+        let report = report.await.unwrap();
+        assert!(report.stopped.is_some() && report.totals < 1_000, "{}", report.totals);
+    });
+}
+
+#[test]
+fn a_source_that_never_gives_a_line_can_be_stopped() {
+    struct Never {
+        _one: One,
+    }
+    impl Stream for Never {
+        type Item = String;
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<String>> {
+            Poll::Pending
+        }
+    }
+    paused().block_on(async {
+        for how in 0..3 {
+            let (alive, token) = (Alive::default(), Token::new());
+            let flow = Flow::stream("never", Never { _one: alive.one() })
+                .tasks("parse", nz!(1), |line| async move { number(&line) })
+                .threads("compute", nz!(1), Ok);
+            let stopped = match how {
+                0 => {
+                    let cancel = async {
+                        sleep(ms(5)).await;
+                        token.cancel();
+                    };
+                    tokio::join!(collect(flow.token(token.clone())), cancel).0.unwrap().stopped
+                }
+                1 => collect(flow.within(ms(5))).await.unwrap().stopped,
+                _ => {
+                    tokio::time::timeout(ms(5), collect(flow)).await.unwrap_err();
+                    while alive.count() > 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    continue;
+                }
+            };
+            assert_eq!((stopped.is_some(), alive.count()), (true, 0));
+        }
+    });
+}
+
+/// Whatever foreign code cancels it, and at whatever moment of a line.
+#[test]
+fn a_cancel_from_within_keeps_what_was_done() {
+    for place in 0..5 {
+        perturbed(|perturb| async move {
+            let (alive, token) = (Alive::default(), Token::new());
+            let cancel = {
+                let token = token.clone();
+                move |at, n| {
+                    if (at, n) == (place, 9) {
+                        token.cancel();
+                    }
+                }
+            };
+            let (first, work, last) = (cancel.clone(), cancel.clone(), alive.clone());
+            let flow = Flow::lines("numbers", numbers((0..).inspect(move |n| first(0, *n))))
+                .tasks("work", nz!(3), move |line| {
+                    let n = number(&line).unwrap();
+                    work(1, n);
+                    let (work, one, random) = (work.clone(), last.one(), perturb.below(3));
+                    async move {
+                        work(2, n);
+                        sleep(ms(random)).await;
+                        work(3, n);
+                        let _one = one;
+                        Ok(n)
+                    }
+                })
+                .token(token.clone());
+            let report = flow.fold(0, |next, n| {
+                assert_eq!(n, *next);
+                cancel(4, n);
+                *next += 1;
+                Ok(())
+            });
+            let report = report.await.unwrap();
+            assert_eq!(report.read.lines, u64::from(report.totals));
+            assert_eq!((report.stopped.is_some(), alive.count()), (true, 0));
+            assert!(report.stages.iter().all(|stage| stage.busy == 0), "{:?}", report.stages);
+        });
+    }
+}
+
+/// Polled so many times and dropped: its tasks and threads end.
+#[test]
+fn dropped_at_any_moment_it_leaves_nothing_behind() {
+    for polls in 0..30 {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let alive = Alive::default();
+            let (held, first, last) = ([(); 3].map(|()| alive.one()), alive.clone(), alive.clone());
+            let [source, waits, computes] = held;
+            let lines = numbers((0..).inspect(move |_| {
+                let _ = &source;
+            }));
+            let flow = Flow::lines("numbers", lines)
+                .tasks("waits", nz!(3), move |_| {
+                    let (_, one) = (&waits, first.one());
+                    async move {
+                        tokio::task::yield_now().await;
+                        Ok(one)
+                    }
+                })
+                .threads("computes", nz!(2), move |one| {
+                    let _ = &computes;
+                    Ok(one)
+                })
+                .tasks("again", Bound::new(nz!(1)).waiting(nz!(1)), move |one| {
+                    let other = last.one();
+                    async move {
+                        tokio::task::yield_now().await;
+                        Ok((one, other))
+                    }
+                })
+                .window(nz!(2));
+            let mut run = Box::pin(flow.fold((), |(), _| Ok(())));
+            for _ in 0..polls {
+                poll_fn(|context| {
+                    assert!(run.as_mut().poll(context).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+                tokio::task::yield_now().await;
+            }
+            drop(run);
+            let metrics = tokio::runtime::Handle::current().metrics();
+            while alive.count() > 0 || metrics.num_alive_tasks() > 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+}
+
+#[test]
+fn a_flow_runs_in_the_stages_of_another() {
+    let sum = |k: u32| async move {
+        let flow = Flow::lines("inner", numbers(0..k))
+            .tasks("parse", nz!(2), |line| async move { number(&line) })
+            .threads("compute", nz!(2), Ok);
+        let report = flow.fold(0, |sum, n| {
+            *sum += n;
+            Ok(())
+        });
+        Ok(report.await.unwrap().totals)
+    };
+    paused().block_on(async move {
+        let flow = Flow::lines("outer", numbers(0..20))
+            .tasks("tasks", nz!(3), move |line| async move { sum(number(&line)?).await })
+            .threads("threads", nz!(2), move |n| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                Ok(n + runtime.block_on(sum(3))?)
+            });
+        let sums = (0..20_u32).map(|k| k * k.saturating_sub(1) / 2 + 3).collect::<Vec<_>>();
+        assert_eq!(collect(flow).await.unwrap().totals, sums);
     });
 }
 

@@ -14,8 +14,9 @@ use std::sync::Arc as Shared;
 
 /// Parcels that are taken at a time.
 const BATCH: NonZeroUsize = crate::nz!(128);
-/// Batches after which a queue that is never empty lets others run.
-const TURNS: u64 = 16;
+/// Lines after which a fold that never waits lets others run, and is stopped if
+/// it is to stop.
+const TURNS: u64 = 256;
 
 pub(super) struct Fold<A, F, T> {
     sum: A,
@@ -65,7 +66,7 @@ where
         from: Receiver<Parcel<T>>,
         window: &Semaphore,
     ) -> Result<(), ()> {
-        let (mut batch, mut turns) = (Vec::new(), 0);
+        let mut batch = Vec::new();
         // Closed without an end: somebody died.
         while from.recv_many_async(&mut batch, BATCH).await.is_ok() {
             for parcel in batch.drain(..) {
@@ -87,10 +88,9 @@ where
                     return Ok(());
                 }
                 window.add_permits(1);
-            }
-            turns += 1;
-            if turns % TURNS == 0 {
-                rt::yield_now().await;
+                if self.next.is_multiple_of(TURNS) {
+                    rt::yield_now().await;
+                }
             }
         }
         Err(())

@@ -18,7 +18,9 @@
 //! other, in the task that awaits it.
 //!
 //! What a stage refuses, and what panics in it, takes the place of the line
-//! and passes the later stages by. So it is found in its turn.
+//! and passes the later stages by. So it is found in its turn. What panics when
+//! the run drops it (a source, the closure of a stage) fails the run after the
+//! last line that was folded.
 //!
 //! # States of a line
 //!
@@ -54,7 +56,8 @@
 //!
 //! A cancelled token or a passed deadline drops the futures of the lanes at
 //! their next await, and waits until they are gone; closures on threads are
-//! waited for. Then the run returns with what was folded so far. Dropping the
+//! waited for. Then the run returns with what was folded so far. A fold that
+//! never waits hears of it within 256 lines. Dropping the
 //! run does the same in the background. What it does not wait for is the
 //! thread that reads [`Input`]s, since a read may never return: it ends when
 //! the read does.
@@ -81,7 +84,7 @@ use crate::scope::scope;
 use crate::timeout::with_timeout;
 use fold::Fold;
 use futures_core::Stream;
-use running::{Early, Parcel, Running, Threads};
+use running::{Early, Panics, Parcel, Running, Threads};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -349,13 +352,13 @@ impl<T: Send + 'static> Flow<T> {
         let stop = settings.token.map_or_else(Token::new, |token| token.child());
         let mut fold = Fold::new(initial, fold, gauge, settings.samples);
         fold.malformed_at_most = settings.malformed_at_most;
-        let threads = Threads::default();
+        let (threads, panics) = (Threads::default(), Panics::default());
         let exit = {
-            let (fold, threads) = (&mut fold, threads.clone());
+            let (fold, threads, panics) = (&mut fold, threads.clone(), panics.clone());
             let within = settings.within;
             let body = |scope| async move {
                 let folding = async {
-                    let running = Running::new(scope, window, threads);
+                    let running = Running::new(scope, window, threads, panics);
                     let from = start(&running);
                     fold.drive(from, &running.window).await.map_err(|()| Early::Unfinished)
                 };
@@ -372,6 +375,9 @@ impl<T: Send + 'static> Flow<T> {
         threads.join().await;
         if let Some(failed) = fold.failed {
             return Err(failed);
+        }
+        if let Some(panic) = panics.first() {
+            return Err(fold.panicked_somewhere(panic));
         }
         let stopped = match exit.outcome {
             Outcome::Panicked(panic) => return Err(fold.panicked_somewhere(panic)),

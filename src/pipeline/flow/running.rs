@@ -10,6 +10,7 @@ use crate::sync::Arc;
 use crate::sync::unmodelled::Mutex;
 use crate::timeout::Elapsed;
 use std::any::Any;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as Shared;
 
@@ -27,6 +28,47 @@ pub(super) struct Running {
     pub(super) window: Arc<Semaphore>,
     on_end: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
     threads: Threads,
+    panics: Panics,
+}
+
+/// What was told by the destructors of what the stages were given.
+#[derive(Clone, Default)]
+pub(super) struct Panics(Shared<Mutex<Option<Panic>>>);
+
+impl Panics {
+    pub(super) fn first(self) -> Option<Panic> {
+        unpoisoned(&self.0).take()
+    }
+}
+
+/// What a stage was given. It may be dropped in a task or a thread of which
+/// nobody hears any more, so a panic of its destructor is told elsewhere.
+pub(super) struct Held<V> {
+    /// There until it is dropped.
+    value: Option<V>,
+    panics: Panics,
+}
+
+impl<V> Deref for Held<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        self.value.as_ref().expect("not dropped")
+    }
+}
+
+impl<V> DerefMut for Held<V> {
+    fn deref_mut(&mut self) -> &mut V {
+        self.value.as_mut().expect("not dropped")
+    }
+}
+
+impl<V> Drop for Held<V> {
+    fn drop(&mut self) {
+        if let Err(panic) = guarded(|| self.value = None) {
+            unpoisoned(&self.panics.0).get_or_insert(panic);
+        }
+    }
 }
 
 /// Who is waited for after the fold.
@@ -44,9 +86,18 @@ impl Threads {
 }
 
 impl Running {
-    pub(super) fn new(scope: Scope<Early>, window: usize, threads: Threads) -> Self {
+    pub(super) fn new(
+        scope: Scope<Early>,
+        window: usize,
+        threads: Threads,
+        panics: Panics,
+    ) -> Self {
         let window = Arc::new(Semaphore::new(window));
-        Self { scope, window, on_end: Mutex::default(), threads }
+        Self { scope, window, on_end: Mutex::default(), threads, panics }
+    }
+
+    pub(super) fn hold<V>(&self, value: V) -> Held<V> {
+        Held { value: Some(value), panics: self.panics.clone() }
     }
 
     /// Calls `call` when the fold is over.

@@ -5,12 +5,13 @@ use super::super::lines::{Blocks, Body, Failure, Input, Spare};
 use super::super::meter::Gauge;
 use super::super::report::Location;
 use super::super::work::excerpt;
-use super::running::{Fault, Origin, Parcel, Running, guarded};
+use super::running::{Fault, Held, Origin, Parcel, Running, guarded};
 use crate::queue::{self, Receiver, Sender};
 use crate::rt;
 use crate::semaphore::Semaphore;
 use crate::sync::{Arc, thread};
 use futures_core::Stream;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -80,14 +81,15 @@ where
     S: Stream<Item: AsRef<str>> + Send + 'static,
 {
     let (outlet, from) = Outlet::new(running, gauge, name);
+    let lines = running.hold(Box::pin(lines));
     running.scope.spawn(async move {
-        pull(Box::pin(lines), outlet).await;
+        pull(lines, outlet).await;
         Ok(())
     });
     from
 }
 
-async fn pull<S: Stream<Item: AsRef<str>>>(mut lines: Pin<Box<S>>, mut outlet: Outlet) {
+async fn pull<S: Stream<Item: AsRef<str>>>(mut lines: Held<Pin<Box<S>>>, mut outlet: Outlet) {
     let gauge = Text::clone(&outlet.gauge);
     loop {
         // The permit comes before the pull: invariant 1.
@@ -144,12 +146,16 @@ where
 
 fn blocks(inputs: impl Iterator<Item = Input>, max_line: usize, mut outlet: Outlet) {
     let gauge = Text::clone(&outlet.gauge);
+    // What nothing has come from yet.
+    let opened = Cell::new(None);
+    let inputs = inputs.inspect(|input| opened.set(Some(Text::from(input.name()))));
     let last = guarded(|| {
         let spare = Spare::default();
         let mut failure = None;
         let mut blocks = Blocks::new(inputs, &spare, BLOCK_SIZE, max_line, &mut failure);
         for block in blocks.by_ref() {
             if block.first {
+                opened.set(None);
                 outlet.at = Location { input: block.input, line: 1, offset: 0 };
             }
             let sent = match block.body {
@@ -179,7 +185,12 @@ fn blocks(inputs: impl Iterator<Item = Input>, max_line: usize, mut outlet: Outl
     let fault = match last {
         Ok(None) => return,
         Ok(Some(fault)) => fault,
-        Err(panic) => Fault::Panicked { stage: gauge.name(), panic },
+        Err(panic) => {
+            if let Some(input) = opened.take() {
+                outlet.at = Location { input, line: 1, offset: 0 };
+            }
+            Fault::Panicked { stage: gauge.name(), panic }
+        }
     };
     // Nobody there to hear it: nobody waits for it.
     let _ = outlet.send_blocking(0, Err(fault));

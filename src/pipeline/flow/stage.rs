@@ -4,7 +4,7 @@ use super::super::Reason;
 use super::super::meter::Gauge;
 use super::super::work::excerpt;
 use super::Bound;
-use super::running::{Early, Fault, Origin, Parcel, Running, guarded};
+use super::running::{Early, Fault, Held, Origin, Parcel, Running, guarded};
 use crate::cancel::Token;
 use crate::outcome::Panic;
 use crate::queue::{self, Receiver, Sender};
@@ -25,7 +25,7 @@ const TURNS: u64 = 128;
 struct Row<T, U, F> {
     from: Receiver<Parcel<T>>,
     to: Sender<Parcel<U>>,
-    work: F,
+    work: Held<F>,
     gauge: Shared<Gauge>,
     lanes: usize,
     scope: Scope<Early>,
@@ -45,7 +45,7 @@ where
     W: Future<Output = Result<U, Reason>> + Send + 'static,
 {
     let (to, next) = queue::bounded(bound.waiting);
-    let scope = running.scope.clone();
+    let (scope, work) = (running.scope.clone(), running.hold(work));
     let lanes = bound.at_once.get();
     Row::open_lane(&Arc::new(Row { from, to, work, gauge, lanes, scope }), 1);
     next
@@ -162,13 +162,14 @@ where
     let stop = running.scope.token().clone();
     let name = "selvedge-stage".to_owned();
     let guard = ended.drop_guard();
+    let work = running.hold(work);
     // If there is no thread, its ends of the queues are gone: the run ends, and
     // no end was told.
     let _ = thread::Builder::new().name(name).spawn(move || {
         let _last = guard;
         // Dropped before: what they hold is gone when the end is told.
         let (gauge, from, to, work) = (gauge, from, to, work);
-        serve(&gauge, bound, &from, &to, &stop, &work);
+        serve(&gauge, bound, &from, &to, &stop, &*work);
     });
     next
 }
