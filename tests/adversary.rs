@@ -7,6 +7,8 @@
 use selvedge::counter::{SafeCounter, StripedCounter};
 use selvedge::outcome::Outcome;
 use selvedge::queue::{self, Receiver, RecvFuture, Sender};
+use selvedge::rate::{Limiter, Rate};
+use selvedge::sync::future::block_on;
 use selvedge::{nz, threads::Threads};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -397,5 +399,170 @@ fn totals_beyond_64_bits_are_never_torn() {
             }
         });
         assert_eq!(counter.take(), 3 * ADDS * u128::from(u64::MAX));
+    });
+}
+
+/// What comes after the panic of a waker is granted, by the destructor of a
+/// reservation and by the thread of the timers.
+#[test]
+fn a_panicking_waker_strands_nobody_at_a_limiter() {
+    in_time(|| {
+        for bad in 0..4 {
+            let limiter = Limiter::builder(Rate::per_second(nz!(1))).burst(nz!(4)).build();
+            let held = limiter.reserve_blocking(4).unwrap();
+            let mut all: Vec<_> = (0..4)
+                .map(|n| {
+                    let (count, waker) = OnWake::new(move || assert_ne!(n, bad, "waker"));
+                    let mut waits = limiter.acquire(1);
+                    assert!(poll(&mut waits, &waker).is_pending());
+                    (waits, count)
+                })
+                .collect();
+            let _ = caught(|| drop(held));
+            for (waits, count) in &mut all {
+                assert_eq!(count.woken(), 1, "{bad}");
+                assert!(poll(waits, Waker::noop()).is_ready());
+            }
+            assert_eq!((limiter.stats().granted, limiter.stats().waiting), (4, 0));
+        }
+        let limiter = Limiter::per_second(nz!(200));
+        let (count, waker) = OnWake::new(|| panic!("waker"));
+        limiter.try_acquire(1).unwrap();
+        let mut first = limiter.acquire(1);
+        assert!(poll(&mut first, &waker).is_pending());
+        limiter.acquire_blocking(1).unwrap();
+        assert!(poll(&mut first, Waker::noop()).is_ready());
+        assert!(count.woken() > 0);
+        block_on(limiter.acquire(1)).unwrap();
+        assert_eq!((limiter.stats().granted, limiter.stats().waiting), (4, 0));
+    });
+}
+
+#[test]
+fn wakers_may_use_the_limiter_that_wakes_them() {
+    in_time(|| {
+        let limiter = Arc::new(Limiter::builder(Rate::per_second(nz!(1))).burst(nz!(2)).build());
+        let held = Limiter::reserve_owned(&limiter, 1);
+        let held = block_on(held).unwrap();
+        limiter.try_acquire(1).unwrap();
+        let other = Arc::new(Mutex::new(None));
+        let (count, waker) = OnWake::new({
+            let (limiter, other) = (Arc::clone(&limiter), Arc::clone(&other));
+            move || {
+                assert!(format!("{limiter:?}").contains("waiting: 1"));
+                limiter.pause();
+                limiter.try_acquire(1).unwrap_err();
+                limiter.resume();
+                limiter.set_rate(Rate::per_second(nz!(2)));
+                drop(other.lock().unwrap().take());
+            }
+        });
+        let mut first = Limiter::acquire_owned(&limiter, 1);
+        assert!(poll(&mut first, &waker).is_pending());
+        let mut second = Limiter::acquire_owned(&limiter, 1);
+        assert!(poll(&mut second, Waker::noop()).is_pending());
+        *other.lock().unwrap() = Some(second);
+        drop(held);
+        assert!(count.woken() > 0 && poll(&mut first, &waker).is_ready());
+        assert_eq!((limiter.stats().granted, limiter.stats().waiting), (2, 0));
+    });
+}
+
+/// Whoever is forgotten at the head is granted in its turn, by others.
+#[test]
+fn forgotten_waiters_strand_nobody_at_a_limiter() {
+    in_time(|| {
+        let limiter = Arc::new(Limiter::per_second(nz!(500)));
+        limiter.try_acquire(1).unwrap();
+        for _ in 0..3 {
+            let mut waits = Limiter::acquire_owned(&limiter, 1);
+            assert!(poll(&mut waits, Waker::noop()).is_pending());
+            std::mem::forget(waits);
+        }
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| limiter.acquire_blocking(1).unwrap());
+                scope.spawn(|| block_on(limiter.acquire(1)).unwrap());
+            }
+        });
+        assert_eq!((limiter.stats().granted, limiter.stats().waiting), (8, 0));
+    });
+}
+
+#[test]
+fn a_runtime_that_ends_strands_nobody_at_a_limiter() {
+    in_time(|| {
+        for paused in [false, true] {
+            let limiter = Arc::new(Limiter::per_second(nz!(500)));
+            limiter.try_acquire(1).unwrap();
+            let runtime = |paused| {
+                let mut builder = tokio::runtime::Builder::new_current_thread();
+                builder.enable_time().start_paused(paused).build().unwrap()
+            };
+            let (first, second) = (runtime(paused), runtime(false));
+            for _ in 0..3 {
+                let limiter = Arc::clone(&limiter);
+                first.spawn(async move { while limiter.acquire(1).await.is_ok() {} });
+            }
+            let theirs: Vec<_> =
+                (0..3).map(|_| second.spawn(Limiter::acquire_owned(&limiter, 1))).collect();
+            let look = || async {
+                for _ in 0..5 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            first.block_on(look());
+            second.block_on(look());
+            drop(first);
+            second.block_on(async {
+                for it in theirs {
+                    it.await.unwrap().unwrap();
+                }
+            });
+            assert_eq!(limiter.stats().waiting, 0);
+        }
+    });
+}
+
+/// The rate changes and stops under threads, tasks and some who give up.
+#[test]
+fn a_storm_of_rates_strands_nobody() {
+    in_time(|| {
+        let limiter = Limiter::builder(Rate::per_second(nz!(1_000))).burst(nz!(3)).build();
+        let century = Rate::every(Duration::from_secs(100 * 365 * 86_400));
+        thread::scope(|scope| {
+            for n in 0..3 {
+                let limiter = &limiter;
+                scope.spawn(move || {
+                    for k in 0..20 {
+                        limiter.acquire_blocking(1 + (n + k) % 3).unwrap();
+                    }
+                });
+                scope.spawn(move || {
+                    for k in 0..20 {
+                        let permits = block_on(limiter.reserve(1 + (n + k) % 3)).unwrap();
+                        if k % 2 == 0 {
+                            permits.commit();
+                        }
+                        let mut quits = limiter.acquire(2);
+                        let _ = poll(&mut quits, Waker::noop());
+                    }
+                });
+            }
+            for k in 1..400_usize {
+                match k * 7 % 5 {
+                    0 => limiter.pause(),
+                    1 => limiter.resume(),
+                    2 => limiter.set_rate(century),
+                    _ => limiter.set_rate(Rate::per_second((k * 100).try_into().unwrap())),
+                }
+                assert!(limiter.stats().waiting <= 6, "{limiter:?}");
+            }
+            limiter.set_rate(century);
+            limiter.pause();
+            limiter.set_rate(Rate::per_second(nz!(50_000)));
+            limiter.resume();
+        });
+        assert_eq!(limiter.stats().waiting, 0);
     });
 }
