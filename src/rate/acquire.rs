@@ -252,9 +252,9 @@ impl Limiter {
     }
 }
 
-/// Nanoseconds. It leaves a millisecond's catch-up twice as much for timers
-/// that are late.
-const GRAIN: u64 = 333_333;
+/// Nanoseconds. Of a millisecond's catch-up it leaves most for timers that are
+/// late.
+const GRAIN: u64 = 400_000;
 
 /// The error, if `due` (`u64::MAX`: nobody knows when) is beyond the deadline.
 fn too_late(deadline: Deadline, now: Now, due: u64) -> Option<AcquireError> {
@@ -267,12 +267,12 @@ fn too_late(deadline: Deadline, now: Now, due: u64) -> Option<AcquireError> {
 }
 
 impl Place {
-    /// When to look again. A turn that comes within [`GRAIN`], or a third of
-    /// what may be caught up with, waits for so long: timers, and what they
+    /// When to look again. A turn that comes within [`GRAIN`], or two fifths
+    /// of what may be caught up with, waits for so long: timers, and what they
     /// wake, are not for free, and all that becomes due until then is granted
     /// in one batch.
     fn until(mut self, now: Now, due: u64, catch_up: u64) -> Look {
-        let grain = GRAIN.min(catch_up / 3);
+        let grain = GRAIN.min(catch_up / 5 * 2);
         let alarm = match self.alarm {
             Some(set) if (due..=due.saturating_add(grain)).contains(&set) => set,
             _ => due.max(now.nanos + grain),
