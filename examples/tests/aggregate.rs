@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// Runs it in `folder` with `input` on its standard input, a pipe.
 fn run_in(folder: &Path, args: &[&str], input: &[u8]) -> Ran {
@@ -376,7 +376,7 @@ fn an_interrupt_prints_what_is_done() {
     while !listens(fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs")) {
         std::thread::yield_now();
     }
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.expect("it is there").success());
     let ran = Ran::from(child.wait_with_output().expect("it ends"));
     drop(stdin);
