@@ -34,6 +34,10 @@ pub enum Fault<E = Infallible> {
     Encode(Arc<str>),
     /// The item or the result could not be decoded.
     Decode(Arc<str>),
+    /// The task ended, and its result could not be had; no other task is
+    /// affected. The reason says why: this process had no file descriptor left
+    /// for a large result, say.
+    Undelivered(Arc<str>),
     /// The pool gave up: its workers could not be started, or died too often.
     Broken(Arc<str>),
 }
@@ -118,6 +122,7 @@ pub(super) fn widen<T, E>(lost: Outcome<Infallible, Fault>) -> Outcome<T, Fault<
             Fault::NotShippable(why) => Fault::NotShippable(why),
             Fault::Encode(why) => Fault::Encode(why),
             Fault::Decode(why) => Fault::Decode(why),
+            Fault::Undelivered(why) => Fault::Undelivered(why),
             Fault::Broken(why) => Fault::Broken(why),
         }),
         Outcome::Panicked(panic) => Outcome::Panicked(panic),
@@ -143,6 +148,7 @@ impl<E: fmt::Display> fmt::Display for Fault<E> {
             Self::NotShippable(why) => why.fmt(f),
             Self::Encode(why) => write!(f, "could not be encoded: {why}"),
             Self::Decode(why) => write!(f, "could not be decoded: {why}"),
+            Self::Undelivered(why) => write!(f, "the result could not be delivered: {why}"),
             Self::Broken(why) => write!(f, "the process pool is broken: {why}"),
         }
     }

@@ -22,7 +22,8 @@ pub(super) struct Delivery {
 
 #[derive(Debug, Clone)]
 pub(super) enum Ended {
-    /// Records, checked, from this offset on.
+    /// As many records in a row, from this offset on; `Results` has checked
+    /// whose they are.
     Records(Arc<Vec<u8>>, usize),
     /// One item's payload by itself.
     Whole(Kind, Vec<u8>),
@@ -117,7 +118,7 @@ impl Unpacked {
     pub(super) fn values<R: codec::Portable>(&mut self, mut take: impl FnMut(R)) {
         let Ended::Records(bytes, _) = &self.delivery.ended else { return };
         while self.taken < self.delivery.count {
-            let Ok((Kind::Value, body, next)) = wire::record(bytes, self.at) else { return };
+            let Ok((Kind::Value, _, body, next)) = wire::result(bytes, self.at) else { return };
             let Ok(value) = codec::decode(body) else { return };
             (self.at, self.taken) = (next, self.taken + 1);
             take(value);
@@ -133,8 +134,8 @@ impl Unpacked {
         let index = (self.delivery.index + u64::from(self.taken)) as usize;
         self.taken += 1;
         let outcome = match &mut self.delivery.ended {
-            Ended::Records(bytes, _) => match wire::record(bytes, self.at) {
-                Ok((kind, body, next)) => {
+            Ended::Records(bytes, _) => match wire::result(bytes, self.at) {
+                Ok((kind, _, body, next)) => {
                     self.at = next;
                     if kind == Kind::Value { value(codec::decode(body)) } else { lost(kind, body) }
                 }

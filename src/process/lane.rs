@@ -5,7 +5,7 @@ use super::outbox::{Label, Outbox};
 use super::progress::{Next, Progress};
 use super::region::Header;
 use super::sheet::{Place, Reader};
-use super::wire::{self, HEAD, INLINE, Kind};
+use super::wire::{self, INLINE, Kind, RESULT_HEAD};
 use super::{clock, worker};
 use std::any::Any;
 use std::os::fd::OwnedFd;
@@ -50,6 +50,8 @@ pub(crate) struct Options {
 enum Input<'w> {
     Here(&'w [u8]),
     File(OwnedFd, Place),
+    /// It came in a file, for which there was no descriptor.
+    Lost,
 }
 
 impl<'w, 'o> Lane<'w, 'o> {
@@ -131,6 +133,7 @@ impl<'w, 'o> Lane<'w, 'o> {
                 Some(place) => Some(Input::File(file, place)),
                 None => worker::give_up("an argument of no length"),
             },
+            (Kind::Elsewhere, None) => Some(Input::Lost),
             (Kind::Value, _) => Some(Input::Here(body)),
             _ => worker::give_up("an argument of no kind"),
         }
@@ -148,10 +151,14 @@ impl<'w, 'o> Lane<'w, 'o> {
             worker::give_up("a context of another type");
         };
         while let Some(input) = self.next() {
+            let start = self.result_at;
             let run = AssertUnwindSafe(|| {
                 let item = match input {
                     Input::Here(bytes) => codec::decode(bytes),
                     Input::File(file, place) => self.reader.read(&file, place),
+                    Input::Lost => {
+                        Err("its worker has no file descriptor left to receive it with".to_owned())
+                    }
                 };
                 match item {
                     Ok(item) => self.put_value(&f(context, item)),
@@ -160,8 +167,13 @@ impl<'w, 'o> Lane<'w, 'o> {
             });
             if let Err(payload) = catch_unwind(run) {
                 let text = worker::describe_panic(&*payload);
-                // Dropping a payload runs foreign code.
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+                // Dropping a payload runs foreign code, and may panic in turn.
+                if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                    std::mem::forget(another);
+                }
+                // One record a task: a result whose destructor panicked gives
+                // way to the panic. It is not published before `advance`.
+                self.result_at = start;
                 self.put(Kind::Panic, text.as_bytes());
             }
         }
@@ -183,13 +195,13 @@ impl<'w, 'o> Lane<'w, 'o> {
     /// What is left for this record when each of the others has its head.
     fn room(&self) -> usize {
         let others = (self.last.limit - self.last.started) as usize + 1;
-        (self.results.len() - self.result_at).saturating_sub(others * HEAD).min(INLINE)
+        (self.results.len() - self.result_at).saturating_sub(others * RESULT_HEAD).min(INLINE)
     }
 
     #[inline]
     fn put_value<R: Portable>(&mut self, value: &R) {
         let room = self.room().min(self.options.largest);
-        let start = self.result_at + HEAD;
+        let start = self.result_at + RESULT_HEAD;
         let encoded = self
             .results
             .get_mut(start..start + room)
@@ -208,7 +220,7 @@ impl<'w, 'o> Lane<'w, 'o> {
     /// A text; a very long one is cut.
     fn put(&mut self, kind: Kind, text: &[u8]) {
         let bytes = &text[..text.len().min(INLINE)];
-        let start = self.result_at + HEAD;
+        let start = self.result_at + RESULT_HEAD;
         if bytes.len() > self.room() {
             return match self.outbox.send_text(self.label(kind), bytes) {
                 Ok(()) => self.commit(Kind::Elsewhere, 0),
@@ -242,8 +254,9 @@ impl<'w, 'o> Lane<'w, 'o> {
 
     /// The record is complete; `advance` publishes it.
     fn commit(&mut self, kind: Kind, len: usize) {
-        self.results[self.result_at..][..HEAD].copy_from_slice(&wire::head(kind, len));
-        self.result_at += HEAD + len;
+        let head = wire::result_head(kind, len, self.last.started - 1);
+        self.results[self.result_at..][..RESULT_HEAD].copy_from_slice(&head);
+        self.result_at += RESULT_HEAD + len;
         self.header.results.store(self.result_at as u64, Ordering::Relaxed);
     }
 }

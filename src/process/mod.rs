@@ -102,6 +102,7 @@ mod proc;
 #[doc(hidden)]
 pub mod progress;
 mod region;
+mod results;
 mod settings;
 mod sheet;
 mod shell;

@@ -3,15 +3,16 @@
 use super::codec::Unencoded;
 use super::group::Ended;
 use super::region::{AREA, Region, SLOTS};
+use super::results::Results;
 use super::settings::Settings;
 use super::sheet::{Place, Reader, Sheet};
 use super::shell::{Held, Load};
 use super::supervisor::{Event, Run, TaskId, WorkerId};
-use super::wire::{self, FromWorker, GROUP, Garbled, HEAD, INLINE, Kind, ToWorker};
+use super::wire::{self, FromWorker, GROUP, Garbled, HEAD, INLINE, Kind, RESULT_HEAD, ToWorker};
 use super::{hook, ship, socket};
 use crate::outcome::Crash;
 use rustix::process::{Pid, PidfdFlags, Signal};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -19,17 +20,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Why a large result was lost on its way, and what to do about it.
+const NO_DESCRIPTOR: &str = "this process has no file descriptor left to receive it with; \
+     raise its limit (`ulimit -n`) or open fewer files";
+
 /// A batch that lies in a slot.
 #[derive(Debug)]
 struct Batch {
     seq: u64,
     slot: usize,
-    /// The results, copied, and where the next one begins.
-    results: Option<(Arc<Vec<u8>>, usize)>,
-    /// How many of them were passed on.
-    taken: u32,
-    /// Results that came by themselves.
-    elsewhere: HashMap<u32, (Kind, Vec<u8>)>,
+    results: Results,
     /// Done: its slot may be used once the results were taken.
     done: bool,
 }
@@ -167,13 +167,19 @@ impl Proc {
                 if *len > settings.largest.max(INLINE as u64) {
                     return Err(Garbled("a result that is larger than the pool allows"));
                 }
-                let bytes = match packet.files.first() {
-                    None if tail.len() as u64 == *len => tail.to_vec(),
+                let place = Place { len: *len, serial: sheet.map(|(_, serial)| serial) };
+                let result = match packet.files.first() {
+                    None if *len > INLINE as u64 && packet.files_lost => Err(NO_DESCRIPTOR.into()),
+                    None if tail.len() as u64 == *len => Ok(tail.to_vec()),
                     None => return Err(Garbled("a result of another length")),
-                    Some(file) => self
-                        .reader
-                        .copy(file, Place { len: *len, serial: sheet.map(|(_, serial)| serial) })
-                        .map_err(|_| Garbled("a result that cannot be read"))?,
+                    Some(file) => match self.reader.copy(file, place) {
+                        Ok(bytes) => Ok(bytes),
+                        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                            return Err(Garbled("a result that cannot be read"));
+                        }
+                        // No memory, no address space: nothing that the worker did.
+                        Err(error) => Err(format!("{len} bytes could not be read: {error}").into()),
+                    },
                 };
                 if let Some(bit) = sheet.and_then(|(bit, _)| 1_u32.checked_shl(bit.into())) {
                     // ORDERING: Release; what was read is read before the
@@ -182,7 +188,7 @@ impl Proc {
                 }
                 let batch = self.batches.iter_mut().find(|batch| batch.seq == *seq);
                 let batch = batch.ok_or(Garbled("a result of a batch that it does not have"))?;
-                batch.elsewhere.insert(*index, (kind, bytes));
+                batch.results.came_apart(*index, result.map(|bytes| (kind, bytes)));
             }
             _ => return Err(Garbled("a message out of turn")),
         }
@@ -216,15 +222,7 @@ impl Proc {
             // Other errors: it has died, its pidfd tells, and the word says
             // that none of these tasks started.
             _ => {
-                let batch = Batch {
-                    seq,
-                    slot,
-                    results: None,
-                    taken: 0,
-                    elsewhere: HashMap::new(),
-                    done: false,
-                };
-                self.batches.push(batch);
+                self.batches.push(Batch { seq, slot, results: Results::default(), done: false });
                 (tasks, false)
             }
         }
@@ -238,7 +236,7 @@ impl Proc {
         parcels: &'p mut BTreeMap<TaskId, Held>,
     ) -> (u32, Option<BorrowedFd<'p>>) {
         // Half of the room for results is for their heads, at most.
-        let most = (AREA / HEAD / 2) as u32;
+        let most = (AREA / RESULT_HEAD / 2) as u32;
         let mut tasks = 0;
         let mut at = 0;
         let mut alone = None;
@@ -291,33 +289,17 @@ impl Proc {
         (tasks, file)
     }
 
-    /// The next results of a batch: at most `most` records in a row, or one
-    /// that came by itself.
+    /// What ends the next tasks of a batch: at most `most` of them.
     pub(super) fn take_results(&mut self, seq: u64, most: u32) -> Result<(u32, Ended), Garbled> {
         let batch = self.batches.iter_mut().find(|batch| batch.seq == seq);
         let batch = batch.ok_or(Garbled("results of a batch that is gone"))?;
-        let region = &self.region;
-        let (bytes, at) =
-            batch.results.get_or_insert_with(|| (Arc::new(region.copy_results(batch.slot)), 0));
-        let start = *at;
-        let mut count = 0;
-        while count < most {
-            let (kind, _, next) = wire::record(bytes, *at)?;
-            if kind == Kind::Elsewhere {
-                if count > 0 {
-                    break;
-                }
-                *at = next;
-                let whole = batch.elsewhere.remove(&batch.taken);
-                let (kind, bytes) = whole.ok_or(Garbled("a result that did not come"))?;
-                batch.taken += 1;
-                return Ok((1, Ended::Whole(kind, bytes)));
-            }
-            *at = next;
-            count += 1;
+        let (region, slot) = (&self.region, batch.slot);
+        let taken = batch.results.take(most, || region.copy_results(slot));
+        if let Some(garbled) = batch.results.spoilt() {
+            self.garbled.get_or_insert(garbled);
+            self.kill();
         }
-        batch.taken += count;
-        Ok((count, Ended::Records(Arc::clone(bytes), start)))
+        Ok(taken)
     }
 
     /// What runs in the oldest batch, and since when.

@@ -49,9 +49,11 @@ pub(super) fn send(
 /// What a packet brought. Its bytes are in the buffer.
 #[derive(Debug)]
 pub(super) struct Packet {
-    /// 0: the other side is gone.
+    /// 0: the other side is gone, or has sent nothing.
     pub(super) len: usize,
     pub(super) files: Vec<OwnedFd>,
+    /// Files came with it that this process had no descriptor for.
+    pub(super) files_lost: bool,
 }
 
 /// A buffer that any packet fits in.
@@ -67,9 +69,10 @@ pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8], wait: bool) -> io::Re
         if wait { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT };
     let received = loop {
         match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
-            Err(Errno::INTR) => {}
-            // Died with packets from us unread: the end, as any other.
-            Err(Errno::CONNRESET) => return Ok(Packet { len: 0, files: Vec::new() }),
+            // CONNRESET: the other side is gone and has left packets of ours
+            // unread. Linux says so once, *before* the packets that it had
+            // sent: they are still there, and then the end.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             other => break other?,
         }
     };
@@ -84,5 +87,6 @@ pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8], wait: bool) -> io::Re
     if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet that is too long"));
     }
-    Ok(Packet { len: received.bytes, files })
+    let files_lost = received.flags.contains(ReturnFlags::CTRUNC);
+    Ok(Packet { len: received.bytes, files, files_lost })
 }

@@ -4,7 +4,9 @@
 //! bytes where there is a payload. Arguments and results lie in shared memory
 //! ([`Region`](super::region::Region)) as records: a head of four bytes (a
 //! length and a [`Kind`]), then as many bytes. Arguments are grouped: the
-//! entry of a function, a count, then so many records.
+//! entry of a function, a count, then so many records. A result's head has
+//! four bytes more, the number of its task in the batch: results are matched
+//! to tasks by that and not by their place (see `results`).
 //!
 //! Everything that comes from a worker is checked: a packet is at most
 //! [`PACKET`] bytes, a record lies inside what was copied out of the shared
@@ -14,7 +16,7 @@ use super::sheet::Place;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Of the protocol; both sides are the same build anyway.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Longest payload that travels in a packet or among other records.
 pub(crate) const INLINE: usize = 64 << 10;
@@ -22,8 +24,11 @@ pub(crate) const INLINE: usize = 64 << 10;
 /// Longest packet.
 pub(crate) const PACKET: usize = INLINE + 256;
 
-/// Bytes of a record's head.
+/// Bytes of an argument's head.
 pub(crate) const HEAD: usize = 4;
+
+/// Bytes of a result's head.
+pub(crate) const RESULT_HEAD: usize = 8;
 
 /// Bytes before the records of one function: its entry and their count.
 pub(crate) const GROUP: usize = 12;
@@ -134,6 +139,26 @@ pub(crate) fn record(bytes: &[u8], at: usize) -> Result<(Kind, &[u8], usize), Ga
     Ok((kind, body, at + HEAD + len))
 }
 
+/// The head of a result: a record's, and the number of its task.
+#[inline]
+pub(crate) fn result_head(kind: Kind, len: usize, number: u32) -> [u8; RESULT_HEAD] {
+    let head = u64::from(u32::from_le_bytes(head(kind, len)));
+    (head | u64::from(number) << 32).to_le_bytes()
+}
+
+/// The result at `at`: what it is, whose, and where the next one begins.
+#[inline]
+pub(crate) fn result(bytes: &[u8], at: usize) -> Result<(Kind, u32, &[u8], usize), Garbled> {
+    let cut = Garbled("a result that is cut off");
+    let (head, rest) =
+        bytes.get(at..).and_then(<[u8]>::split_first_chunk::<RESULT_HEAD>).ok_or(cut.clone())?;
+    let head = u64::from_le_bytes(*head);
+    let kind = Kind::from_u8((head & 7) as u8).ok_or(Garbled("a result of no kind"))?;
+    let len = (head as u32 >> 3) as usize;
+    let body = rest.get(..len).ok_or(cut)?;
+    Ok((kind, (head >> 32) as u32, body, at + RESULT_HEAD + len))
+}
+
 /// Where an argument lies in its file.
 pub(crate) fn place(place: Place) -> [u8; 16] {
     let mut bytes = [0; 16];
@@ -200,6 +225,11 @@ mod tests {
             }
             prop_assert!(within <= bytes.len());
             let _ = group_at(&bytes, start);
+            at = start;
+            while let Ok((_, _, _, next)) = result(&bytes, at) {
+                prop_assert!(next > at && next <= bytes.len());
+                at = next;
+            }
         }
 
         /// What was written is read, whatever follows it.
@@ -211,6 +241,10 @@ mod tests {
             let end = bytes.len();
             bytes.extend(rest);
             prop_assert_eq!(record(&bytes, 0), Ok((kind, &body[..], end)));
+            let number = end as u32 * 77_777;
+            let mut bytes = result_head(kind, body.len(), number).to_vec();
+            bytes.extend(&body);
+            prop_assert_eq!(result(&bytes, 0), Ok((kind, number, &body[..], bytes.len())));
         }
     }
 
