@@ -1,16 +1,52 @@
-//! Values as bytes: postcard, with a short way for `Vec<u8>`.
+//! Values as bytes: in our `format`, with a short way for `Vec<u8>`.
 //!
 //! serde sees a `Vec<u8>` as a sequence of numbers and would take them one by
 //! one. Both sides are the same executable, so both know when the type is
 //! `Vec<u8>` and copy it whole instead.
 
+use super::format::{Decoder, Encoder};
 use super::wire::{HEAD, INLINE, Kind, head};
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 use std::any::Any;
 
-/// What can cross to a worker process and back: everything that serde can
-/// write and read, and that borrows nothing. Implemented for all of it.
+/// What can cross to a worker process and back: types that serde can write and
+/// read, and that borrow nothing. Implemented for all of them.
+///
+/// # What crosses
+///
+/// A value crosses whole, or its task ends with [`Fault::Encode`] or
+/// [`Fault::Decode`] and a text that says what to do. It never becomes another
+/// value.
+///
+/// Everything that the derives make without attributes crosses, and so do
+/// values with the attributes `skip`, `rename`, `alias`, `default`, `with`,
+/// `from`, `into`, `transparent` and `remote`. Variants go by their names and fields by
+/// their places, so the sides may not disagree on them.
+///
+/// Both sides know the type, and values do not describe themselves. The
+/// following therefore need [`Described`] around them, and are refused without:
+///
+/// * fields that are left out (`skip_serializing_if`, or `skip_serializing` and
+///   `skip_deserializing` where they stand alone): of two such fields in one
+///   type, one that is not written and one that is not read, the first is read
+///   where the second was written, unless the value is `Described`;
+/// * `tag` (with `content` too), `untagged` and `flatten`, and types that ask what they are, such as
+///   `serde_json::Value`;
+/// * sequences and maps that do not know their length beforehand.
+///
+/// A type whose own `Serialize` and `Deserialize` disagree (one writes a tuple,
+/// the other reads a sequence) is not told from one that is right.
+///
+/// # Depth
+///
+/// Values may be nested 256 levels deep: each sequence, map, struct, tuple,
+/// variant, option and newtype is one. Deeper ones are refused on both sides,
+/// and overflow no stack of the usual 2 MiB.
+///
+/// [`Fault::Encode`]: super::Fault::Encode
+/// [`Fault::Decode`]: super::Fault::Decode
+/// [`Described`]: super::Described
 ///
 /// # Sending bytes
 ///
@@ -32,6 +68,23 @@ pub(crate) enum Unencoded {
     NoRoom,
     /// Its `Serialize` refused.
     Refused(String),
+}
+
+impl std::fmt::Display for Unencoded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoRoom => f.write_str("too large"),
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Unencoded {}
+
+impl serde::ser::Error for Unencoded {
+    fn custom<T: std::fmt::Display>(text: T) -> Self {
+        Self::Refused(text.to_string())
+    }
 }
 
 impl From<postcard::Error> for Unencoded {
@@ -70,7 +123,9 @@ pub(crate) fn decode<T: Portable>(bytes: &[u8]) -> Result<T, String> {
     if is_bytes::<T>() {
         return from_vec(bytes.to_vec());
     }
-    match postcard::take_from_bytes(bytes) {
+    let mut decoder = Decoder::new(bytes);
+    let read = T::deserialize(&mut decoder).and_then(|value| Ok((value, decoder.rest()?)));
+    match read {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(format!("{} bytes too many", rest.len())),
         Err(error) => Err(error.to_string()),
@@ -134,7 +189,7 @@ impl Flavor for Ahead<'_> {
 pub(crate) fn encoded_len<T: Portable>(value: &T) -> Result<usize, Unencoded> {
     match as_bytes(value) {
         Some(bytes) => Ok(bytes.len()),
-        None => Ok(postcard::serialize_with_flavor(value, postcard::ser_flavors::Size::default())?),
+        None => encode(value, postcard::ser_flavors::Size::default()),
     }
 }
 
@@ -146,7 +201,14 @@ pub(crate) fn encode_to_slice<T: Portable>(value: &T, room: &mut [u8]) -> Result
         to.copy_from_slice(bytes);
         return Ok(bytes.len());
     }
-    Ok(postcard::serialize_with_flavor(value, Ahead { room, at: 0 })?)
+    encode(value, Ahead { room, at: 0 })
+}
+
+#[inline(always)]
+fn encode<T: Portable, F: Flavor>(value: &T, output: F) -> Result<F::Output, Unencoded> {
+    let mut encoder = Encoder::new(output);
+    value.serialize(&mut encoder)?;
+    encoder.finish()
 }
 
 /// Records one after the other.

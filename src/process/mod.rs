@@ -4,7 +4,8 @@
 //! A worker is this executable, started again; no line in `main` is needed,
 //! and it works the same from binaries, tests, doctests, examples and benches.
 //! Functions are `fn` items and closures that capture nothing; items and
-//! results are whatever serde can carry.
+//! results are [`Portable`]: what serde can write and read, with limits that end
+//! in errors and never in another value.
 //!
 //! ```
 //! use selvedge::{nz, outcome::{Crash, Outcome}, process::Pool};
@@ -34,7 +35,8 @@
 //!   a parent shares with one worker, under an atomic word that says of every
 //!   task whether it started, runs or is finished.
 //! * `sheet`: large arguments and results, each in memory of its own.
-//! * `wire`, `socket`, `codec`: messages on a private socket.
+//! * `wire`, `socket`: messages on a private socket. `codec`, `format`: values
+//!   as bytes.
 //!
 //! # What is promised
 //!
@@ -91,6 +93,7 @@ mod builder;
 mod clock;
 mod codec;
 mod error;
+mod format;
 mod group;
 mod handle;
 mod hook;
@@ -117,6 +120,7 @@ mod worker;
 pub use builder::Builder;
 pub use codec::Portable;
 pub use error::{BuildError, Failed, Fault, NotShippable, Report};
+pub use format::Described;
 pub use handle::Handle;
 pub use pool::Pool;
 pub use stream::Stream;
