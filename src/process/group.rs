@@ -6,7 +6,9 @@ use super::wire::Kind;
 use super::{codec, wire};
 use crate::outcome::{Outcome, Panic};
 use crate::wait::Waiter;
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
@@ -97,11 +99,16 @@ impl Group {
 }
 
 /// A delivery being taken apart, item by item.
+///
+/// Decoding runs code of others, which may panic: that is the item's outcome,
+/// as it is where items are decoded, and the next one is the next.
 #[derive(Debug)]
 pub(super) struct Unpacked {
     delivery: Delivery,
     taken: u32,
     at: usize,
+    /// The next item's `Deserialize` panicked.
+    panicked: Option<Panic>,
 }
 
 impl Unpacked {
@@ -110,18 +117,29 @@ impl Unpacked {
             Ended::Records(_, at) => *at,
             _ => 0,
         };
-        Self { delivery, taken: 0, at }
+        Self { delivery, taken: 0, at, panicked: None }
     }
 
     /// Takes values, up to the first item that has none or the end.
     #[inline]
     pub(super) fn values<R: codec::Portable>(&mut self, mut take: impl FnMut(R)) {
         let Ended::Records(bytes, _) = &self.delivery.ended else { return };
-        while self.taken < self.delivery.count {
-            let Ok((Kind::Value, _, body, next)) = wire::result(bytes, self.at) else { return };
-            let Ok(value) = codec::decode(body) else { return };
-            (self.at, self.taken) = (next, self.taken + 1);
-            take(value);
+        let mut decoding = false;
+        let all = AssertUnwindSafe(|| {
+            while self.taken < self.delivery.count {
+                let Ok((Kind::Value, _, body, next)) = wire::result(bytes, self.at) else { return };
+                decoding = true;
+                let Ok(value) = codec::decode(body) else { return };
+                decoding = false;
+                (self.at, self.taken) = (next, self.taken + 1);
+                take(value);
+            }
+        });
+        // One guard for all of them: one each would show.
+        match catch_unwind(all) {
+            Ok(()) => {}
+            Err(payload) if decoding => self.panicked = Some(panic_of(payload)),
+            Err(payload) => resume_unwind(payload),
         }
     }
 
@@ -133,15 +151,20 @@ impl Unpacked {
         }
         let index = (self.delivery.index + u64::from(self.taken)) as usize;
         self.taken += 1;
+        let panicked = self.panicked.take();
         let outcome = match &mut self.delivery.ended {
             Ended::Records(bytes, _) => match wire::result(bytes, self.at) {
                 Ok((kind, _, body, next)) => {
                     self.at = next;
-                    if kind == Kind::Value { value(codec::decode(body)) } else { lost(kind, body) }
+                    match (kind, panicked) {
+                        (Kind::Value, Some(panic)) => Outcome::Panicked(panic),
+                        (Kind::Value, None) => value(|| codec::decode(body)),
+                        _ => lost(kind, body),
+                    }
                 }
                 Err(garbled) => Outcome::Err(Fault::Decode(garbled.0.into())),
             },
-            Ended::Whole(Kind::Value, bytes) => value(codec::from_vec(std::mem::take(bytes))),
+            Ended::Whole(Kind::Value, bytes) => value(|| codec::from_vec(std::mem::take(bytes))),
             Ended::Whole(kind, bytes) => lost(*kind, bytes),
             Ended::Lost(outcome) => super::error::widen(outcome.clone()),
         };
@@ -150,11 +173,21 @@ impl Unpacked {
 }
 
 #[inline]
-fn value<R>(decoded: Result<R, String>) -> Outcome<R, Fault> {
-    match decoded {
-        Ok(value) => Outcome::Ok(value),
-        Err(why) => Outcome::Err(Fault::Decode(format!("the result: {why}").into())),
+fn value<R>(decode: impl FnOnce() -> Result<R, String>) -> Outcome<R, Fault> {
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(Ok(value)) => Outcome::Ok(value),
+        Ok(Err(why)) => Outcome::Err(Fault::Decode(format!("the result: {why}").into())),
+        Err(payload) => Outcome::Panicked(panic_of(payload)),
     }
+}
+
+/// What a payload says. Dropping it runs code of others, which may panic again.
+pub(super) fn panic_of(payload: Box<dyn Any + Send>) -> Panic {
+    let panic = Panic::from_payload(&*payload);
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(another);
+    }
+    panic
 }
 
 fn lost<R>(kind: Kind, body: &[u8]) -> Outcome<R, Fault> {

@@ -2,14 +2,16 @@
 
 use super::codec::{Portable, Records, Unencoded};
 use super::error::{Fault, Report};
-use super::group::{Delivery, Ended, Group, Unpacked};
+use super::group::{Delivery, Ended, Group, Unpacked, panic_of};
 use super::sheet::Stock;
 use super::shell::{Load, Parcel, Shared};
 use super::ship::Job;
 use super::supervisor::TaskId;
 use crate::outcome::Outcome;
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::iter::Fuse;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -169,7 +171,23 @@ where
         false
     }
 
+    /// Fills a parcel. Encoding runs code of others: where that panics, it is
+    /// the item's outcome. A source that panics is the caller's affair.
     fn fill(&mut self) -> Filled {
+        let mut encoding = false;
+        match catch_unwind(AssertUnwindSafe(|| self.fill_on(&mut encoding))) {
+            Ok(filled) => filled,
+            Err(payload) if encoding => {
+                let index = self.pulled - 1;
+                self.close_before(index);
+                self.settle(index, Outcome::Panicked(panic_of(payload)));
+                Filled::Parcel
+            }
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+
+    fn fill_on(&mut self, encoding: &mut bool) -> Filled {
         let worthwhile = self.shared.worthwhile.load(std::sync::atomic::Ordering::Relaxed);
         let began = Instant::now();
         loop {
@@ -178,7 +196,10 @@ where
             }
             let Some(item) = self.source.next() else { return Filled::Exhausted };
             self.pulled += 1;
-            if !self.add(&item) {
+            *encoding = true;
+            let alone = !self.add(&item);
+            *encoding = false;
+            if alone {
                 return Filled::Parcel;
             }
             let filled = self.filling.count();
@@ -207,14 +228,17 @@ where
                         let bytes = load.bytes();
                         self.send(index, 1, load, bytes);
                     }
-                    Err(fault) => {
-                        let ended = Ended::Lost(Outcome::Err(fault));
-                        self.early.insert(index, Delivery { index, count: 1, attempt: 0, ended });
-                    }
+                    Err(fault) => self.settle(index, Outcome::Err(fault)),
                 }
                 false
             }
         }
+    }
+
+    /// Ends an item that never reached a worker.
+    fn settle(&mut self, index: u64, outcome: Outcome<Infallible, Fault>) {
+        let ended = Ended::Lost(outcome);
+        self.early.insert(index, Delivery { index, count: 1, attempt: 0, ended });
     }
 
     /// Sends the parcel that is being filled.
