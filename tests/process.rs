@@ -335,16 +335,24 @@ fn environment_and_initializer() {
 
 #[test]
 fn an_initializer_that_fails_breaks_the_pool() {
-    let broken =
-        Pool::builder().workers(nz!(2)).initializer(|| panic!("no licence")).build().unwrap();
+    let broken = Pool::builder()
+        .workers(nz!(2))
+        .start_patience(Duration::ZERO)
+        .initializer(|| panic!("no licence"))
+        .build()
+        .unwrap();
     let failed = broken.map(double, 0..10).unwrap_err();
     let Outcome::Err(Fault::Broken(why)) = &failed.outcome else { panic!("{failed}") };
     assert!(why.contains("no licence"), "{why}");
     assert!(broken.is_broken());
     assert!(broken.map(double, [1]).is_err());
     broken.shutdown();
-    let broken =
-        Pool::builder().workers(nz!(1)).initializer(|| std::process::exit(9)).build().unwrap();
+    let broken = Pool::builder()
+        .workers(nz!(1))
+        .start_patience(Duration::ZERO)
+        .initializer(|| std::process::exit(9))
+        .build()
+        .unwrap();
     let failed = broken.map(double, 0..10).unwrap_err();
     assert!(failed.to_string().contains("exited with code 9"), "{failed}");
 }

@@ -7,7 +7,7 @@ use super::region::SLOTS;
 use super::settings::Settings;
 use super::sheet::Sheet;
 use super::shell::Shared;
-use super::supervisor::{Batch, Config, Nanos, Supervisor};
+use super::supervisor::{Batch, Config, Nanos, Restarts, Supervisor};
 use super::{hook, ship};
 use std::ffi::OsString;
 use std::fmt;
@@ -24,6 +24,16 @@ const STEAL_AFTER: Nanos = 2 * BATCH;
 /// Submitted tasks that may be under way, unless told otherwise.
 const SUBMITTED: usize = 65_536;
 
+/// Workers that may be starting at a time: whoever asks for more of them than
+/// there is work for gets them as long as the work lasts.
+const STARTING: usize = 64;
+
+/// Starts that must have failed one after the other before the pool gives up.
+const SETBACKS: u32 = 4;
+
+/// How long starts may fail, unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Largest result, unless told otherwise.
 const LARGEST: u64 = 1 << 30;
 
@@ -36,6 +46,7 @@ pub struct Builder<C = ()> {
     memory: Option<u64>,
     attempts: NonZeroU32,
     intensity: Option<(u32, Duration)>,
+    patience: Duration,
     batch: Option<NonZeroU32>,
     largest: u64,
     submitted: usize,
@@ -53,6 +64,7 @@ impl<C> fmt::Debug for Builder<C> {
             .field("memory", &self.memory)
             .field("attempts", &self.attempts)
             .field("intensity", &self.intensity)
+            .field("patience", &self.patience)
             .finish_non_exhaustive()
     }
 }
@@ -66,6 +78,7 @@ impl Builder {
             memory: None,
             attempts: NonZeroU32::MIN,
             intensity: None,
+            patience: PATIENCE,
             batch: None,
             largest: LARGEST,
             submitted: SUBMITTED,
@@ -85,6 +98,7 @@ impl Builder {
             memory: self.memory,
             attempts: self.attempts,
             intensity: self.intensity,
+            patience: self.patience,
             batch: self.batch,
             largest: self.largest,
             submitted: self.submitted,
@@ -96,7 +110,10 @@ impl Builder {
 }
 
 impl<C: Portable + Send + Sync> Builder<C> {
-    /// So many workers. Default: one a core.
+    /// Most workers. They are started for tasks, as many as there are tasks
+    /// that have not ended, and then kept. If the system has no room for so
+    /// many, the pool goes on with those that it has, and tries again now and
+    /// then. Defaults to one per core.
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.workers = Some(workers);
         self
@@ -135,11 +152,23 @@ impl<C: Portable + Send + Sync> Builder<C> {
 
     /// More than `crashes` crashes of workers within `period` break the pool:
     /// what is left to do ends with [`Fault::Broken`](super::Fault::Broken).
-    /// Default: crashes that cost a task are not counted. Workers that die
-    /// without a task, while they start for instance, break the pool after a
-    /// few in a row in any case.
+    /// By default crashes are not counted.
     pub fn restart_intensity(mut self, crashes: u32, period: Duration) -> Self {
         self.intensity = Some((crashes, period));
+        self
+    }
+
+    /// How long workers may fail to start, while none is at work, before the
+    /// pool is broken and what is left to do ends with
+    /// [`Fault::Broken`](super::Fault::Broken). The pool tries again all the
+    /// while, after 1 ms at first and then twice as long each time up to half
+    /// a second, and at least four times. Defaults to 5 seconds; with
+    /// [`Duration::MAX`] the pool never gives up.
+    ///
+    /// A worker that dies after its start, before it has run any task, counts
+    /// as one that could not be started.
+    pub fn start_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -188,7 +217,7 @@ impl<C: Portable + Send + Sync> Builder<C> {
         self
     }
 
-    /// Starts the pool.
+    /// Makes the pool. Its workers are started when there are tasks for them.
     ///
     /// # Errors
     ///
@@ -229,7 +258,7 @@ impl<C: Portable + Send + Sync> Builder<C> {
             max_tasks: self.max_tasks.map(NonZeroU64::get),
             attempts: self.attempts.get(),
             intensity: self.intensity.map(|(crashes, period)| (crashes, nanos(period))),
-            idle_deaths: u32::try_from(2 * workers + 4).unwrap_or(u32::MAX),
+            restarts: restarts(self.patience),
             steal_after: STEAL_AFTER,
         };
         let settings = Settings {
@@ -240,13 +269,23 @@ impl<C: Portable + Send + Sync> Builder<C> {
             env: self.env,
             largest: self.largest,
         };
-        let mut actions = Vec::new();
-        let supervisor = Supervisor::new(config, &mut actions);
-        let shared = Arc::new(Shared::new(supervisor, actions, settings, workers, self.submitted)?);
+        let supervisor = Supervisor::new(config);
+        let shared = Arc::new(Shared::new(supervisor, settings, workers, self.submitted)?);
         let shell = Arc::clone(&shared);
         let thread =
             std::thread::Builder::new().name("selvedge-pool".into()).spawn(move || shell.run())?;
         Ok(Pool::new(shared, thread))
+    }
+}
+
+/// How workers are started.
+pub(super) fn restarts(patience: Duration) -> Restarts {
+    Restarts {
+        at_once: STARTING,
+        first: 1_000_000,
+        longest: 500_000_000,
+        setbacks: SETBACKS,
+        patience: nanos(patience),
     }
 }
 

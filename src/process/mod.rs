@@ -23,8 +23,8 @@
 //!
 //! # Algorithm
 //!
-//! * `supervisor`: who runs what and who is to blame, as a pure state machine,
-//!   explored over every order of events to a stated depth.
+//! * `supervisor`: how many workers there are, who runs what and who is to
+//!   blame, as a pure state machine, explored over every order of events to a stated depth.
 //! * `shell`, `proc`: carry out what it says. One thread a pool waits for
 //!   sockets, deaths and deadlines; callers submit without it.
 //! * `hook`, `worker`, `lane`: the other process, from before its `main` to
@@ -77,8 +77,9 @@
 //! * A worker runs before `main`: what `main` sets up is not there (use
 //!   [`Builder::initializer`]); other functions in `.init_array` may or may
 //!   not have run.
-//! * A worker that cannot be started is tried again at once; after `2 * workers
-//!   + 4` such failures in a row the pool is broken.
+//! * Where no worker can be started for as long as
+//!   [`start_patience`](Builder::start_patience) says, the pool is broken. One
+//!   that has some of its workers goes on with those.
 //! * Under `ld.so PROGRAM` or an emulator `/proc/self/exe` is not the program;
 //!   the handshake fails and the tasks end with [`Fault::Broken`].
 //!

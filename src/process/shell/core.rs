@@ -236,28 +236,27 @@ impl Core {
     }
 
     fn finish(&mut self, run: Run, verdict: Verdict) {
-        let (started, outcome): (bool, Outcome<Infallible, Fault>) = match verdict {
+        let outcome: Outcome<Infallible, Fault> = match verdict {
             Verdict::Crashed(worker) => {
                 let crash = self.crashes.get(&worker).cloned();
-                (true, Outcome::Crashed(crash.unwrap_or(Crash::Exit(0))))
+                Outcome::Crashed(crash.unwrap_or(Crash::Exit(0)))
             }
             Verdict::TimedOut => {
                 let after = self.settings.deadline.unwrap_or_default();
-                (true, Outcome::TimedOut(TimedOut::new("the task's deadline", after)))
+                Outcome::TimedOut(TimedOut::new("the task's deadline", after))
             }
-            Verdict::Cancelled { started } => {
+            Verdict::Cancelled { .. } => {
                 if self.terminated {
                     self.undone.extend(run.first..run.first + u64::from(run.len));
                 }
-                (started, Outcome::Cancelled(Cancelled::default()))
+                Outcome::Cancelled(Cancelled::default())
             }
             Verdict::Broken => {
                 let why = self.broken.clone().unwrap_or_else(|| "it gave up".into());
-                (false, Outcome::Err(Fault::Broken(why)))
+                Outcome::Err(Fault::Broken(why))
             }
         };
-        let attempt = if started { run.attempt } else { 0 };
-        self.tell(&Run { attempt, ..run }, Ended::Lost(outcome));
+        self.tell(&run, Ended::Lost(outcome));
     }
 
     /// Tells the call that these tasks belong to.

@@ -20,7 +20,7 @@ use self::core::{After, Core};
 use super::proc::Proc;
 use super::settings::Settings;
 use super::sheet::Stock;
-use super::supervisor::{Action, Event, Nanos, Supervisor, TaskId, WorkerId};
+use super::supervisor::{Event, Nanos, Supervisor, TaskId, WorkerId};
 use super::{clock, socket};
 use crate::semaphore::Semaphore;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -50,7 +50,6 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         supervisor: Supervisor,
-        actions: Vec<Action>,
         settings: Settings,
         workers: usize,
         places: usize,
@@ -59,7 +58,7 @@ impl Shared {
         Ok(Self {
             core: Mutex::new(Core {
                 supervisor,
-                actions,
+                actions: Vec::new(),
                 to_spawn: Vec::new(),
                 procs: BTreeMap::new(),
                 parcels: BTreeMap::new(),

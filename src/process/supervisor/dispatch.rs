@@ -12,17 +12,33 @@ const PACE_UNIT: u64 = 16;
 const MOST: u64 = 1 << 20;
 
 impl Supervisor {
-    /// Starts workers that are missing.
-    pub(super) fn staff(&mut self, out: &mut Vec<Action>) {
-        let wanted = match self.state {
-            State::Open => self.config.workers,
-            // Workers that are going do not count: the tasks are not for them.
-            State::Draining => {
-                self.config.workers.min(self.queued.try_into().unwrap_or(usize::MAX))
-            }
-            State::Terminated | State::Broken => 0,
-        };
-        while self.workers.len() < wanted {
+    /// How many workers the tasks that have not ended could use. Workers that
+    /// are going do not count as such, but have their seats.
+    fn missing(&self) -> usize {
+        let seats = self.config.workers;
+        if self.workers.len() >= seats || matches!(self.state, State::Terminated | State::Broken) {
+            return 0;
+        }
+        let held = self.workers.iter().flat_map(|worker| &worker.sent).map(Dispatch::tasks);
+        let open = self.queued + held.map(u64::from).sum::<u64>();
+        let stays = |worker: &&Worker| matches!(worker.phase, Phase::Starting | Phase::Ready);
+        let staying = self.workers.iter().filter(stays).count();
+        let wanted = seats.min(open.try_into().unwrap_or(usize::MAX));
+        wanted.saturating_sub(staying).min(seats - self.workers.len())
+    }
+
+    fn starting(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.phase == Phase::Starting).count()
+    }
+
+    /// Starts workers that are missing, as far as that is allowed now.
+    fn staff(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        let missing = self.missing();
+        if missing == 0 {
+            return;
+        }
+        let allowed = self.starts.allowed(now, self.starting(), &self.config.restarts);
+        for _ in 0..missing.min(allowed) {
             let id = WorkerId(self.next_worker);
             self.next_worker += 1;
             self.workers.push(Worker {
@@ -44,10 +60,11 @@ impl Supervisor {
 
     /// Hands out what can be handed out; replaces, retires, stops.
     pub(super) fn pump(&mut self, now: Nanos, out: &mut Vec<Action>) {
-        self.staff(out);
+        self.staff(now, out);
         if matches!(self.state, State::Open | State::Draining) {
             while self.queued > 0 && self.send_one(now, out) {}
             self.recycle(out);
+            self.staff(now, out);
         }
         self.finish_up(out);
     }
@@ -85,8 +102,8 @@ impl Supervisor {
     /// that the last ones are spread, and not more than keep a worker busy
     /// for a while.
     fn batch(&self) -> u64 {
-        let seats = (self.config.workers * self.config.depth) as u64;
-        let share = self.queued.div_ceil(seats);
+        let seats = self.workers.len().saturating_mul(self.config.depth).max(1);
+        let share = self.queued.div_ceil(seats as u64);
         share.min(self.most()).clamp(1, MOST)
     }
 
@@ -168,8 +185,7 @@ impl Supervisor {
             let after = dropped.split_off((end.min(dropped.end()) - dropped.first) as u32);
             self.queued -= u64::from(dropped.len);
             self.queue.extend([run, after].into_iter().filter(|run| run.len > 0));
-            let verdict = Verdict::Cancelled { started: dropped.attempt > 1 };
-            out.push(Action::Finish { run: dropped, verdict });
+            out.push(unstarted(dropped, |started| Verdict::Cancelled { started }));
         }
     }
 
@@ -178,8 +194,10 @@ impl Supervisor {
         self.queued = 0;
         let broken = self.state == State::Broken;
         out.extend(self.queue.drain(..).map(|run| {
-            let cancelled = Verdict::Cancelled { started: run.attempt > 1 };
-            Action::Finish { run, verdict: if broken { Verdict::Broken } else { cancelled } }
+            unstarted(run, |started| match broken {
+                true => Verdict::Broken,
+                false => Verdict::Cancelled { started },
+            })
         }));
     }
 
@@ -194,12 +212,16 @@ impl Supervisor {
         }
     }
 
-    /// Once drained: sends the workers home, and says when they are gone.
-    fn finish_up(&mut self, out: &mut Vec<Action>) {
-        if self.state == State::Draining
+    /// Shut down, and every task has ended.
+    pub(super) fn is_drained(&self) -> bool {
+        self.state == State::Draining
             && self.queued == 0
             && self.workers.iter().all(|worker| worker.sent.is_empty())
-        {
+    }
+
+    /// Once drained: sends the workers home, and says when they are gone.
+    fn finish_up(&mut self, out: &mut Vec<Action>) {
+        if self.is_drained() {
             for worker in &mut self.workers {
                 match worker.phase {
                     Phase::Ready => {
@@ -214,7 +236,8 @@ impl Supervisor {
                 }
             }
         }
-        if self.state != State::Open && self.workers.is_empty() && !self.stopped {
+        let waits = self.state == State::Draining && self.queued > 0;
+        if self.state != State::Open && !waits && self.workers.is_empty() && !self.stopped {
             self.stopped = true;
             out.push(Action::Stopped);
         }
@@ -239,7 +262,8 @@ impl Supervisor {
             .iter()
             .filter(|worker| worker.phase == Phase::Ready && worker.condemned.is_none())
             .filter_map(|worker| worker.look_at);
-        looks.chain(self.victims().map(|(at, _)| at)).min()
+        let start = self.starts.next(self.starting()).filter(|_| self.missing() > 0);
+        looks.chain(self.victims().map(|(at, _)| at)).chain(start).min()
     }
 
     /// Workers that sit on tasks while another is idle, and when that has
@@ -262,13 +286,11 @@ impl Supervisor {
             .map(|worker| (worker.front_since.saturating_add(self.config.steal_after), worker.id))
     }
 
-    /// Whether tasks are wanted: some worker could take more than it has.
+    /// Whether tasks are wanted: some worker could take more than it has, or
+    /// the first is to be started.
     pub(crate) fn hungry(&self) -> bool {
-        self.queued == 0
-            && self
-                .workers
-                .iter()
-                .any(|worker| worker.takes_tasks() && worker.sent.len() < self.config.depth)
+        let takes = |worker: &Worker| worker.takes_tasks() && worker.sent.len() < self.config.depth;
+        self.queued == 0 && (self.workers.is_empty() || self.workers.iter().any(takes))
     }
 
     /// How many tasks travel together just now, if there are enough.
@@ -279,6 +301,12 @@ impl Supervisor {
     pub(crate) fn is_broken(&self) -> bool {
         self.state == State::Broken
     }
+}
+
+/// Ends tasks from the queue: the attempt that they wait for was not made.
+fn unstarted(run: Run, verdict: impl FnOnce(bool) -> Verdict) -> Action {
+    let attempt = run.attempt - 1;
+    Action::Finish { run: Run { attempt, ..run }, verdict: verdict(attempt > 0) }
 }
 
 impl Worker {

@@ -21,10 +21,10 @@
 //! | `Retiring` (told to go) | no | `Exited` |
 //! | `Dying` (being killed) | no | `Exited` |
 //!
-//! | of the pool | takes tasks | replaces workers |
+//! | of the pool | takes tasks | starts workers |
 //! |---|---|---|
-//! | `Open` | yes | yes |
-//! | `Draining` | no | while tasks are left |
+//! | `Open` | yes | as many as there are tasks, at most one a seat |
+//! | `Draining` | no | the same |
 //! | `Terminated` | no | no |
 //! | `Broken` | fails them at once | no |
 //!
@@ -37,15 +37,18 @@
 //! 3. *One is blamed*: an exit finishes at most one task as crashed, the one
 //!    that was running.
 //! 4. *None is stranded*: while tasks are queued and the pool is neither
-//!    broken nor terminated, some worker is alive or being started.
-//! 5. *Restarts are bounded*: starts that fail, and crashes if an intensity is
-//!    set, break the pool after so many.
+//!    broken nor terminated, some worker is alive or being started, or
+//!    `wake_at` says when one will be.
+//! 5. *Restarts are bounded*: after a start that failed the next one waits, and
+//!    where none succeeds for long the pool is broken (`restart.rs`); so it is
+//!    after too many crashes, if an intensity is set.
 //! 6. *Stale news is no news*: worker and dispatch numbers are never used
 //!    again, and an event that names one that is gone changes nothing.
 //! 7. *Nothing waits that could go on*: between events no task is queued while
-//!    a worker could take it; every seat of an open pool has a worker, at least
-//!    one that is being started; a worker with nothing left to do was told to
-//!    go; what was cancelled has ended, runs, or is being killed.
+//!    a worker could take it; there are as many workers as tasks that have not
+//!    ended, or one a seat, or the next start is not due; a worker with nothing
+//!    left to do was told to go; what was cancelled has ended, runs, or is being
+//!    killed.
 //! 8. *The clock is looked at*: `wake_at` comes before every deadline, and
 //!    before tasks have waited for too long behind another while a worker is
 //!    idle; after a `Tick` it lies ahead.
@@ -53,10 +56,14 @@
 mod dispatch;
 #[cfg(test)]
 mod explore;
+mod restart;
 mod types;
 
-pub(crate) use types::{Action, Batch, Config, Event, Nanos, Run, TaskId, Verdict, WorkerId};
+pub(crate) use types::{
+    Action, Batch, Config, Event, Nanos, Restarts, Run, TaskId, Verdict, WorkerId,
+};
 
+use restart::Starts;
 use std::collections::VecDeque;
 use types::Dispatch;
 
@@ -115,7 +122,7 @@ pub(crate) struct Supervisor {
     queued: u64,
     next_worker: u64,
     next_seq: u64,
-    idle_deaths: u32,
+    starts: Starts,
     crashes: VecDeque<Nanos>,
     /// Nanoseconds a task took lately, in 1/16.
     pace: Option<u64>,
@@ -123,9 +130,9 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts every worker.
-    pub(crate) fn new(config: Config, out: &mut Vec<Action>) -> Self {
-        let mut supervisor = Self {
+    /// Of a pool without workers: they are started for tasks.
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
             config,
             state: State::Open,
             workers: Vec::new(),
@@ -133,22 +140,20 @@ impl Supervisor {
             queued: 0,
             next_worker: 0,
             next_seq: 0,
-            idle_deaths: 0,
+            starts: Starts::default(),
             crashes: VecDeque::new(),
             pace: None,
             stopped: false,
-        };
-        supervisor.staff(out);
-        supervisor
+        }
     }
 
     /// Takes in one event.
     pub(crate) fn step(&mut self, now: Nanos, event: Event, out: &mut Vec<Action>) {
         match event {
-            Event::Submit { first, len } => self.submit(Run { first, len, attempt: 1 }, out),
+            Event::Submit { first, len } => self.submit(Run { first, len, attempt: 0 }, out),
             Event::Cancel { first, len, kill } => self.cancel((first, len, kill), out),
             Event::Ready(id) => self.ready(id),
-            Event::SpawnFailed(id) => self.spawn_failed(id, out),
+            Event::SpawnFailed(id) => self.spawn_failed(now, id, out),
             Event::Took { worker, seq, tasks, blocked } => self.took(worker, seq, tasks, blocked),
             Event::Writable(id) => self.with(id, |worker| worker.blocked = false),
             Event::Done { worker, seq, elapsed } => self.done(now, worker, seq, elapsed, out),
@@ -186,7 +191,7 @@ impl Supervisor {
         let verdict = match self.state {
             State::Open => {
                 self.queued += u64::from(run.len);
-                return self.queue.push_back(run);
+                return self.queue.push_back(Run { attempt: 1, ..run });
             }
             State::Broken => Verdict::Broken,
             State::Draining | State::Terminated => Verdict::Cancelled { started: false },
@@ -199,20 +204,22 @@ impl Supervisor {
         if self.workers[at].phase == Phase::Starting {
             self.workers[at].phase = Phase::Ready;
             self.workers[at].was_ready = true;
+            self.starts.ready(id);
         }
     }
 
-    fn spawn_failed(&mut self, id: WorkerId, out: &mut Vec<Action>) {
+    fn spawn_failed(&mut self, now: Nanos, id: WorkerId, out: &mut Vec<Action>) {
         if let Some(at) = self.at(id) {
             self.workers.remove(at);
-            self.idle_death(out);
+            self.setback(now, id, out);
         }
     }
 
-    /// Invariant 5: a worker was lost without a task to show for it.
-    fn idle_death(&mut self, out: &mut Vec<Action>) {
-        self.idle_deaths += 1;
-        if self.idle_deaths >= self.config.idle_deaths {
+    /// Invariant 5: a worker was lost with no task to show for it.
+    fn setback(&mut self, now: Nanos, id: WorkerId, out: &mut Vec<Action>) {
+        let company = self.workers.iter().any(|worker| worker.phase == Phase::Ready);
+        let restarts = &self.config.restarts;
+        if self.starts.setback(now, id, self.next_worker, company, restarts) {
             self.break_down(out);
         }
     }
@@ -229,7 +236,7 @@ impl Supervisor {
             self.config.deadline.filter(|_| !worker.sent.is_empty()).map(|d| now.saturating_add(d));
         let tasks = dispatch.tasks();
         if tasks > 0 {
-            self.idle_deaths = 0;
+            self.starts.worked(id);
             self.learn(tasks, elapsed);
             out.push(Action::Deliver { worker: id, seq, runs: dispatch.runs });
         }
@@ -364,18 +371,18 @@ impl Supervisor {
             self.drop_queued(range, out);
         }
         if showed {
-            self.idle_deaths = 0;
+            self.starts.worked(id);
         }
         // What the pool itself wanted is not held against it.
         let ours = worker.phase == Phase::Retiring
             || worker.condemned.is_some()
             || matches!(self.state, State::Terminated | State::Broken)
-            || (self.state == State::Draining && self.queued == 0);
+            || self.is_drained();
         if !ours && worker.was_ready {
             self.crashed(now, out);
         }
         if !ours && !showed {
-            self.idle_death(out);
+            self.setback(now, id, out);
         }
         if matches!(self.state, State::Terminated | State::Broken) {
             self.drop_all(out);

@@ -42,8 +42,23 @@ pub(crate) enum Batch {
     Fixed(u32),
 }
 
+/// How workers are started that are missing, see `restart.rs`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Restarts {
+    /// Workers that may be starting at a time.
+    pub(crate) at_once: usize,
+    /// How long starts wait after the first setback, and at most.
+    pub(crate) first: Nanos,
+    pub(crate) longest: Nanos,
+    /// So many setbacks with no worker at work break the pool, once they have
+    /// lasted for so long.
+    pub(crate) setbacks: u32,
+    pub(crate) patience: Nanos,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Config {
+    /// Most workers.
     pub(crate) workers: usize,
     /// Batches that a worker may hold: the one it runs and the next.
     pub(crate) depth: usize,
@@ -56,9 +71,7 @@ pub(crate) struct Config {
     pub(crate) attempts: u32,
     /// More crashes than this within that long break the pool.
     pub(crate) intensity: Option<(u32, Nanos)>,
-    /// Workers that may be lost in a row, with no task done or blamed in
-    /// between, before the pool is broken: starts that fail, mostly.
-    pub(crate) idle_deaths: u32,
+    pub(crate) restarts: Restarts,
     /// Tasks are taken back from a worker that has been at one batch for this
     /// long while another has nothing to do.
     pub(crate) steal_after: Nanos,
@@ -155,7 +168,8 @@ pub(crate) enum Action {
         seq: u64,
         runs: Vec<Run>,
     },
-    /// These end without a result.
+    /// These end without a result. The run's `attempt` is how often they were
+    /// started, 0 for never.
     Finish {
         run: Run,
         verdict: Verdict,

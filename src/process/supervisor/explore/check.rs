@@ -41,16 +41,26 @@ impl World {
         matches!(self.supervisor.state, State::Open | State::Draining)
     }
 
-    /// Whoever died is being replaced, and whoever has no more to do was told
-    /// so: a shutdown waits for nothing but tasks and deaths.
+    /// Workers that are missing are being started, or will be soon enough, and
+    /// whoever has no more to do was told so: a shutdown waits for nothing but
+    /// tasks and deaths.
     fn check_staff(&self) {
         let config = &self.supervisor.config;
-        let wanted = match self.supervisor.state {
-            State::Open => config.workers as u64,
-            State::Draining => self.supervisor.queued.min(config.workers as u64),
-            State::Terminated | State::Broken => 0,
-        };
-        assert!(self.sims.len() as u64 >= wanted, "a seat is empty: {self:#?}");
+        let open = self.next_task - self.outcomes.len() as u64;
+        let wanted = if self.runs_tasks() { open.min(config.workers as u64) } else { 0 };
+        let staying = self.sims.values().filter(|sim| sim.told == Told::Nothing);
+        let (ready, starting): (Vec<&Sim>, Vec<&Sim>) = staying.partition(|sim| sim.ready);
+        let missing = ((ready.len() + starting.len()) as u64) < wanted;
+        if missing && self.sims.len() < config.workers && starting.len() < config.restarts.at_once {
+            let soon = |setback| {
+                let wakes = self.supervisor.wake_at();
+                wakes.is_some_and(|at| at <= setback + config.restarts.longest)
+            };
+            assert!(
+                self.setback.is_some_and(|at| !starting.is_empty() || soon(at)),
+                "a seat is empty: {self:#?}"
+            );
+        }
         let drained = self.supervisor.state == State::Draining
             && self.supervisor.queued == 0
             && self.sims.values().all(|sim| sim.slots.is_empty());
@@ -65,7 +75,9 @@ impl World {
         }
         assert_eq!(
             self.stopped,
-            self.supervisor.state != State::Open && self.sims.is_empty(),
+            self.supervisor.state != State::Open
+                && self.sims.is_empty()
+                && (self.supervisor.queued == 0 || !self.runs_tasks()),
             "the last one has gone"
         );
     }

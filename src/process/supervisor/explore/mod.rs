@@ -9,7 +9,7 @@
 //! every state a world that is kind from then on ends with one outcome for
 //! each task.
 //!
-//! Does not cover: more than two workers or four tasks; batches of more than
+//! Does not cover: more than two workers or four tasks (but see the last tests); batches of more than
 //! two; the answers to questions arriving later (the shell answers under the
 //! same lock); whether the shell brings an event that is due.
 
@@ -32,7 +32,7 @@ fn config() -> Config {
         max_tasks: Some(3),
         attempts: 1,
         intensity: None,
-        idle_deaths: 4,
+        restarts: Restarts { at_once: 2, first: 1, longest: 2, setbacks: 2, patience: 2 },
         steal_after: 1,
     }
 }
@@ -194,6 +194,100 @@ fn every_order_of_retries() {
 #[test]
 fn every_order_of_breakdowns() {
     let budget = Budget { submits: 2, deaths: 3, blocks: 1, ..CALM };
-    let config = Config { intensity: Some((1, 10)), idle_deaths: 2, deadline: None, ..config() };
+    let config = Config { intensity: Some((1, 10)), deadline: None, ..config() };
     assert!(explore("breakdowns", config, budget, 8) > 1_000);
+}
+
+/// Starts fail and workers are lost with nothing to show, while time passes.
+#[test]
+fn every_order_of_setbacks() {
+    let budget = Budget { submits: 2, deaths: 4, ticks: 4, cancels: 1, ..CALM };
+    let config = Config { deadline: None, max_tasks: None, ..config() };
+    assert!(explore("setbacks", config, budget, 7) > 1_000);
+}
+
+/// The same where one worker is started at a time.
+#[test]
+fn every_order_of_setbacks_one_by_one() {
+    let budget = Budget { submits: 2, deaths: 3, ticks: 3, ..CALM };
+    let restarts = Restarts { at_once: 1, ..config().restarts };
+    let config = Config { deadline: None, max_tasks: None, restarts, ..config() };
+    assert!(explore("setbacks one by one", config, budget, 8) > 1_000);
+}
+
+/// A pool of two with two tasks none of whose starts succeed before `healed`:
+/// when it broke, and how many were tried.
+fn barren(restarts: Restarts, healed: Nanos) -> (Option<Nanos>, u32) {
+    let config = Config { deadline: None, max_tasks: None, restarts, ..config() };
+    let mut world = World::new(config, Budget { submits: 1, deaths: 1_000, ..CALM });
+    world.make(&Move::Submit(2));
+    let mut tried = 0;
+    loop {
+        let starting = world.sims.iter().find(|(_, sim)| !sim.ready).map(|(id, _)| *id);
+        match starting {
+            _ if world.now >= healed => {
+                world.ends_well(&mut States::default());
+                return (None, tried);
+            }
+            Some(id) => {
+                tried += 1;
+                world.make(&Move::SpawnFails(id));
+            }
+            None => world.make(&Move::Wait),
+        }
+        world.check();
+        if world.broke {
+            return (Some(world.now), tried);
+        }
+    }
+}
+
+/// Invariant 5 with the pool's own figures: where no worker can be had the
+/// pool breaks once it has been patient, and not after a moment; the starts
+/// that it tries are few.
+#[test]
+fn a_pool_without_workers_is_patient_and_not_for_ever() {
+    const MS: Nanos = 1_000_000;
+    let ours = crate::process::builder::restarts(std::time::Duration::from_secs(5));
+    let (broke, tried) = barren(ours.clone(), Nanos::MAX);
+    let broke = broke.expect("it gives up") / MS;
+    assert!((5_000..6_000).contains(&broke), "after {broke} ms");
+    assert!((10..30).contains(&tried), "{tried} starts");
+    assert_eq!(barren(ours, 4_900 * MS).0, None, "mended in time");
+    let hasty = crate::process::builder::restarts(std::time::Duration::ZERO);
+    let (broke, tried) = barren(hasty, Nanos::MAX);
+    assert!(broke.is_some_and(|at| at < 100 * MS) && tried >= 4, "{broke:?}, {tried} starts");
+    let endless = crate::process::builder::restarts(std::time::Duration::MAX);
+    assert_eq!(barren(endless, 400_000 * MS).0, None, "it goes on");
+}
+
+/// Starts that fail together are one setback: the next is tried soon.
+#[test]
+fn starts_that_fail_together_are_one_setback() {
+    let restarts = Restarts { at_once: 9, first: 1, longest: 1_000, ..config().restarts };
+    let config = Config { workers: 9, restarts, ..config() };
+    let mut world = World::new(config, Budget { submits: 1, deaths: 9, ..CALM });
+    world.make(&Move::Submit(9));
+    for id in 0..9 {
+        world.make(&Move::SpawnFails(WorkerId(id)));
+    }
+    assert_eq!(world.supervisor.wake_at(), Some(world.now + 1));
+}
+
+/// As many workers as there are tasks, and never more than seats.
+#[test]
+fn workers_are_started_for_tasks() {
+    let config = Config { workers: 3, ..config() };
+    let restarts = Restarts { at_once: usize::MAX, ..config.restarts.clone() };
+    let mut world = World::new(Config { restarts, ..config }, Budget { submits: 9, ..CALM });
+    let started = |world: &World| world.sims.len();
+    assert_eq!(started(&world), 0, "no work");
+    world.make(&Move::Submit(1));
+    assert_eq!(started(&world), 1);
+    world.make(&Move::Ready(WorkerId(0)));
+    assert_eq!(started(&world), 1, "the task is taken");
+    world.make(&Move::Submit(1));
+    assert_eq!(started(&world), 2, "a second task, though the first worker holds both");
+    world.make(&Move::Submit(7));
+    assert_eq!(started(&world), 3, "all seats");
 }

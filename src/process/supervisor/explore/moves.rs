@@ -16,6 +16,8 @@ pub(super) enum Move {
     Next(Socket),
     Writable(WorkerId),
     Tick,
+    /// Until the supervisor wants to be woken.
+    Wait,
     Cancel(TaskId, bool),
     Stale(WorkerId, u64),
     Shutdown,
@@ -50,6 +52,9 @@ impl World {
             }
         }
         if kind {
+            if moves.is_empty() && self.supervisor.wake_at().is_some() {
+                moves.push(Move::Wait);
+            }
             return moves;
         }
         if self.budget.submits > 0 {
@@ -82,6 +87,7 @@ impl World {
     }
 
     pub(super) fn make(&mut self, step: &Move) {
+        self.trail.0.push(*step);
         match *step {
             Move::Submit(len) => {
                 self.budget.submits -= 1;
@@ -95,12 +101,16 @@ impl World {
             }
             Move::SpawnFails(id) => {
                 self.budget.deaths -= 1;
+                self.lose(id);
                 self.sims.remove(&id);
                 self.feed(Event::SpawnFailed(id));
             }
             Move::Advance(id) => self.advance(id),
             Move::ReportDone(id) => {
                 let slot = self.sims[&id].slots[0].clone();
+                if slot.limit > 0 {
+                    self.worked();
+                }
                 self.feed(Event::Done { worker: id, seq: slot.seq, elapsed: 1 });
                 let sim = self.sims.get_mut(&id).unwrap();
                 // Sent into the freed place at once: keep what came after.
@@ -123,6 +133,13 @@ impl World {
             Move::Writable(id) => {
                 self.sims.get_mut(&id).unwrap().full = false;
                 self.feed(Event::Writable(id));
+            }
+            Move::Wait => {
+                let at = self.supervisor.wake_at().expect("there is something to wait for");
+                assert!(at > self.now, "what is due was not done: {self:#?}");
+                self.now = at;
+                self.feed(Event::Tick);
+                self.check_tick();
             }
             Move::Tick => {
                 self.budget.ticks -= 1;

@@ -4,6 +4,21 @@
 use super::super::*;
 use std::collections::BTreeMap;
 
+/// The moves that led here, to be printed: worlds that differ in it alone are
+/// equal.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trail(pub(super) Vec<super::moves::Move>);
+
+impl PartialEq for Trail {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl Eq for Trail {}
+impl std::hash::Hash for Trail {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
 /// A worker process as the world sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Sim {
@@ -101,6 +116,12 @@ pub(super) struct World {
     pub(super) gone: Vec<(WorkerId, u64)>,
     pub(super) stopped: bool,
     pub(super) broke: bool,
+    pub(super) trail: Trail,
+    /// When a worker was last lost with no task to show for it.
+    pub(super) setback: Option<Nanos>,
+    /// When the first was since which no other worker was at work, and how
+    /// many were.
+    alone: Option<(Nanos, u32)>,
     pub(super) budget: Budget,
 }
 
@@ -112,10 +133,8 @@ pub(super) enum Ended {
 
 impl World {
     pub(super) fn new(config: Config, budget: Budget) -> Self {
-        let mut out = Vec::new();
-        let supervisor = Supervisor::new(config, &mut out);
-        let mut world = Self {
-            supervisor,
+        Self {
+            supervisor: Supervisor::new(config),
             sims: BTreeMap::new(),
             now: 1,
             next_task: 0,
@@ -126,10 +145,11 @@ impl World {
             gone: Vec::new(),
             stopped: false,
             broke: false,
+            trail: Trail::default(),
+            setback: None,
+            alone: None,
             budget,
-        };
-        world.perform(out);
-        world
+        }
     }
 
     pub(super) fn feed(&mut self, event: Event) {
@@ -195,6 +215,7 @@ impl World {
                     None
                 }
                 Action::Broke => {
+                    self.check_broke();
                     self.broke = true;
                     None
                 }
@@ -239,8 +260,11 @@ impl World {
     }
 
     fn delivered(&mut self, worker: WorkerId, seq: u64, runs: &[Run]) {
-        let tasks = runs.iter().flat_map(|run| run.first..run.first + u64::from(run.len));
-        for task in tasks {
+        let tasks = runs.iter().flat_map(|run| {
+            (run.first..run.first + u64::from(run.len)).map(|task| (task, run.attempt))
+        });
+        for (task, attempt) in tasks {
+            self.check_attempt(task, attempt);
             let sim = self.sims.get_mut(&worker).expect("a result from a worker that is there");
             let slot = sim.slots.iter_mut().find(|slot| slot.seq == seq).expect("its batch");
             assert_eq!(slot.tasks[slot.delivered as usize], task, "results out of order");
@@ -274,8 +298,46 @@ impl World {
             if matches!(verdict, Verdict::TimedOut | Verdict::Cancelled { started: true }) {
                 assert!(started, "{task} had not started");
             }
+            self.check_attempt(task, run.attempt);
             self.end(task, Ended::Finished(verdict));
         }
+    }
+
+    /// Invariant 5: nothing but crashes, or starts that fail for long with no
+    /// worker at work, breaks the pool.
+    fn check_broke(&self) {
+        let config = &self.supervisor.config;
+        let restarts = &config.restarts;
+        assert!(
+            config.intensity.is_some()
+                || self.alone.is_some_and(|(since, count)| {
+                    count >= restarts.setbacks && self.now - since >= restarts.patience
+                }),
+            "broken too early: {self:#?}"
+        );
+    }
+
+    /// What is reported is how often a task was started.
+    fn check_attempt(&self, task: TaskId, attempt: u32) {
+        let starts = self.starts.get(&task).copied().unwrap_or(0);
+        assert_eq!(attempt, starts, "the attempt of {task}: {self:#?}");
+    }
+
+    /// A worker is lost with no task to show for it.
+    pub(super) fn lose(&mut self, id: WorkerId) {
+        self.setback = Some(self.now);
+        let at_work = |(other, sim): (&WorkerId, &Sim)| {
+            *other != id && sim.ready && sim.told == Told::Nothing
+        };
+        self.alone = match self.alone {
+            _ if self.sims.iter().any(at_work) => None,
+            Some((since, count)) => Some((since, count + 1)),
+            None => Some((self.now, 1)),
+        };
+    }
+
+    pub(super) fn worked(&mut self) {
+        self.alone = None;
     }
 
     fn end(&mut self, task: TaskId, ended: Ended) {
@@ -286,6 +348,11 @@ impl World {
 
     pub(super) fn exit(&mut self, id: WorkerId) {
         let started = words(&self.sims[&id]);
+        match started.iter().any(|(_, started)| *started > 0) {
+            true => self.worked(),
+            false if self.sims[&id].told != Told::Retire => self.lose(id),
+            false => {}
+        }
         self.gone.extend(started.iter().map(|(seq, _)| (id, *seq)));
         let mut out = Vec::new();
         self.supervisor.step(self.now, Event::Exited { worker: id, started }, &mut out);
