@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 use tokio_test::{assert_pending, assert_ready, task};
@@ -96,6 +97,74 @@ fn the_last_receiver_drops_what_is_there_at_once() {
     drop(rx);
     assert_eq!(Arc::strong_count(&item), 1, "kept alive by a queue nobody reads");
     assert!(tx.send(item).is_err());
+}
+
+/// Counts its drops, each of which panics.
+struct Bomb(Arc<AtomicUsize>);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        let nth = self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("destructor {nth}");
+    }
+}
+
+/// A queue with three items whose destructors panic.
+fn bombs(capacity: Option<NonZeroUsize>) -> (Sender<Bomb>, Receiver<Bomb>, Arc<AtomicUsize>) {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let (tx, rx) = capacity.map_or_else(queue::unbounded, queue::bounded);
+    for _ in 0..3 {
+        assert!(tx.try_send(Bomb(Arc::clone(&dropped))).is_ok());
+    }
+    (tx, rx, dropped)
+}
+
+/// All items are dropped and the first panic surfaces: nothing aborts.
+#[test]
+fn items_whose_destructors_panic_are_dropped_with_the_last_receiver() {
+    for capacity in [None, Some(nz!(3))] {
+        let (tx, rx, dropped) = bombs(capacity);
+        let panic = catch_unwind(AssertUnwindSafe(|| drop(rx))).unwrap_err();
+        assert_eq!(panic.downcast_ref::<String>().unwrap(), "destructor 0");
+        assert_eq!(dropped.load(Ordering::Relaxed), 3);
+        assert!(tx.is_closed());
+    }
+}
+
+/// Where the thread is unwinding already, its own panic goes on.
+#[test]
+fn items_whose_destructors_panic_are_dropped_in_an_unwinding_thread() {
+    let (_tx, rx, dropped) = bombs(None);
+    let unwinding = catch_unwind(AssertUnwindSafe(|| {
+        let _rx = rx;
+        panic!("the first");
+    }));
+    assert_eq!(unwinding.unwrap_err().downcast_ref::<&str>().unwrap(), &"the first");
+    assert_eq!(dropped.load(Ordering::Relaxed), 3);
+}
+
+/// At most one item is ever in it, so no look may see two.
+#[test]
+fn a_busy_queue_is_not_said_to_hold_more_than_it_ever_did() {
+    let (tx, rx) = queue::bounded(nz!(2));
+    let (tx2, rx2) = (tx.clone(), rx.clone());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                tx.try_send(1).unwrap();
+                rx.try_recv().unwrap();
+            }
+        });
+        for _ in 0..200_000 {
+            let (len, full) = (rx2.len(), tx2.is_full());
+            if len > 1 || full {
+                done.store(true, Ordering::Relaxed);
+                panic!("len {len}, full {full}");
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]

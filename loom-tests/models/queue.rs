@@ -407,6 +407,28 @@ fn last_sender_gone_ends_the_receiver() {
     });
 }
 
+/// A queue that never holds more than one item never says that it does,
+/// however busy it is while it is looked at.
+#[test]
+fn length_is_of_some_moment() {
+    let model = Model::new("queue::length_is_of_some_moment").pct(20_000, 3);
+    model.reaches([(0, false), (1, false)], || {
+        let (tx, rx) = queue::bounded(selvedge::nz!(2));
+        let looks = spawn({
+            let (tx, rx) = (tx.clone(), rx.clone());
+            move || (rx.len(), tx.is_full())
+        });
+        let busy = spawn(move || {
+            for n in 0..2 {
+                tx.try_send(n).unwrap();
+                assert_eq!(rx.try_recv().unwrap(), n);
+            }
+        });
+        busy.join().unwrap();
+        looks.join().unwrap()
+    });
+}
+
 /// The last receiver's end against sends: what it left in the queue is dropped
 /// there and then, later values go back, nothing is leaked or dropped twice.
 #[test]

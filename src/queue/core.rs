@@ -52,6 +52,7 @@ use crate::wait::{Ticket, WaitList, Waiter};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 #[derive(Debug)]
 pub(super) struct Core<T> {
@@ -132,15 +133,36 @@ impl<T> Core<T> {
         self.capacity
     }
 
-    /// Items in the queue, as of some moment during the call.
+    /// Items in the queue at some moment during the call.
+    ///
+    /// `sent` that has not changed between two looks stood still while
+    /// `received` was read in between. A queue that is too busy for that is
+    /// held still: `sent` changes under the tail's lock alone.
     pub(super) fn len(&self) -> usize {
-        // ORDERING: Acquire, so that `sent` is read after `received`. `sent`
-        // only grows, so the difference cannot be negative; it may exceed the
-        // capacity when receives happened in between, hence the `min`.
-        let received = self.received.load(Ordering::Acquire);
-        let sent = self.sent.load(Ordering::Acquire);
-        let len = usize::try_from(sent.saturating_sub(received)).unwrap_or(usize::MAX);
-        self.capacity.map_or(len, |capacity| len.min(capacity.get()))
+        const LOOKS: usize = if crate::sync::MODELLED { 1 } else { 8 };
+        // ORDERING: Acquire, each with the Release stores of its counter, and
+        // so that the three loads stay in this order. Whoever stored `sent`
+        // had seen as many receives as its items needed room for, and whoever
+        // stored `received` had seen its items sent: with that the difference
+        // is between zero and the capacity.
+        let mut sent = self.sent.load(Ordering::Acquire);
+        for _ in 0..LOOKS {
+            let received = self.received.load(Ordering::Acquire);
+            let again = self.sent.load(Ordering::Acquire);
+            if again == sent {
+                return distance(received, sent);
+            }
+            sent = again;
+        }
+        let tail = self.tail.lock();
+        // ORDERING: as above.
+        distance(self.received.load(Ordering::Acquire), tail.sent)
+    }
+
+    /// About how many items there are: a lock-free hint that may be too high.
+    fn about(&self) -> usize {
+        // ORDERING: Relaxed: what it finds is checked again under a lock.
+        distance(self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -210,7 +232,7 @@ impl<T> Core<T> {
 
     /// Whether a send would not have to wait, by a glance without a lock.
     pub(super) fn may_send(&self) -> bool {
-        self.capacity.is_none_or(|capacity| self.len() < capacity.get()) || self.is_closed()
+        self.capacity.is_none_or(|capacity| self.about() < capacity.get()) || self.is_closed()
     }
 
     /// Registers a sender, unless there is room or the queue is closed. A
@@ -424,6 +446,34 @@ impl<T> Core<T> {
     }
 }
 
+/// From one position to a later one.
+fn distance(received: u64, sent: u64) -> usize {
+    usize::try_from(sent.saturating_sub(received)).unwrap_or(usize::MAX)
+}
+
+/// Drops values one by one: of two destructors that panic in one drop of a
+/// vector the second aborts the process. The first panic surfaces, unless the
+/// thread is unwinding already.
+pub(super) fn drop_each<T>(values: Vec<T>) {
+    if !std::mem::needs_drop::<T>() {
+        return;
+    }
+    let mut first = None;
+    for value in values {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+            match first {
+                None => first = Some(payload),
+                // Whose destructor may panic in turn.
+                Some(_) => std::mem::forget(payload),
+            }
+        }
+    }
+    match first {
+        Some(payload) if !std::thread::panicking() => resume_unwind(payload),
+        first => std::mem::forget(first),
+    }
+}
+
 impl<T> Tail<T> {
     #[inline]
     #[allow(unsafe_code, reason = "a slot is written")]
@@ -452,10 +502,12 @@ impl<T> Head<T> {
 impl<T> Drop for Core<T> {
     #[allow(unsafe_code, reason = "the storage is freed")]
     fn drop(&mut self) {
-        drop(self.drain());
+        let rest = self.drain();
         // SAFETY: all is read (`drain` reads up to `sent`, and nobody else has
         // a reference), and the cursors go with us.
         unsafe { self.head.get_mut().cursor.free() };
+        // Last: it may panic.
+        drop_each(rest);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The two handles: counting them, closing, and looking at the queue.
 
-use super::core::Core;
+use super::core::{Core, drop_each};
 use super::error::Closed;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,8 @@ pub struct Sender<T>(Arc<Shared<T>>);
 /// goes to one of them.
 ///
 /// When the last one is dropped the queue closes and what is in it is dropped
-/// there and then.
+/// immediately, item by item. If destructors panic, all items are dropped, and
+/// the first panic goes on to the caller (unless its thread is unwinding).
 #[must_use]
 pub struct Receiver<T>(Arc<Shared<T>>);
 
@@ -74,7 +75,9 @@ macro_rules! both_ends {
             ///
             /// A receive that runs at the same time may still get some of it;
             /// no item goes both ways. Values of waiting senders go back to
-            /// them in their errors.
+            /// them in their errors. The vector is the caller's, and so is what
+            /// happens when it is dropped: two destructors that panic in one
+            /// drop of a vector abort the process.
             #[must_use = "these are the undelivered items"]
             pub fn close_now(&self) -> Vec<T> {
                 self.close();
@@ -87,7 +90,11 @@ macro_rules! both_ends {
                 self.0.core.is_closed()
             }
 
-            /// How many items are in the queue at some moment during the call.
+            /// How many items were in the queue at some moment during the call.
+            ///
+            /// Sends and receives that the caller knows of (that happened
+            /// before the call) have been counted. Where the queue changes
+            /// while it is looked at, the senders' lock is taken.
             #[must_use]
             pub fn len(&self) -> usize {
                 self.0.core.len()
@@ -174,7 +181,7 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         // ORDERING: AcqRel, as for the senders.
         if self.0.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            drop(self.close_now());
+            drop_each(self.close_now());
         }
     }
 }

@@ -95,6 +95,9 @@ use workers::Workers;
 /// The eager forms keep all results anyway and pull at least so far ahead.
 const EAGER_AHEAD: usize = 4096;
 
+/// Results that room is made for because a source says that it has so many.
+const MOST_RESERVED: usize = 1 << 20;
+
 /// [`Threads::map`] with the defaults.
 pub fn map<I, R, F>(xs: I, f: F) -> Vec<R>
 where
@@ -209,11 +212,14 @@ impl<'a> Threads<'a> {
         F: Fn(I::Item) -> R + Sync,
     {
         let xs = xs.into_iter();
-        // An endless source gives a lower bound too.
-        let mut all = match xs.size_hint() {
-            (least, Some(most)) if least == most => Vec::with_capacity(least),
-            _ => Vec::new(),
-        };
+        let mut all = Vec::new();
+        // An endless source gives a lower bound too. A hint is a hint: if
+        // there is no room for what it promises, that is found out later.
+        if let (least, Some(most)) = xs.size_hint()
+            && least == most
+        {
+            let _ = all.try_reserve_exact(least.min(MOST_RESERVED));
+        }
         self.run(xs, Plain(f), EAGER_AHEAD, |results| all.extend(results));
         all
     }

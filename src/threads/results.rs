@@ -198,7 +198,15 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
                     None => return true,
                 }
             }
-            source.size_hint().1 == Some(0)
+            // It says that this was the last: then it is known now and not
+            // only at the next pull. But a hint is a hint, and may be wrong.
+            if wanted < room && source.size_hint().1 == Some(0) {
+                match source.next() {
+                    Some(item) => batch.push(item),
+                    None => return true,
+                }
+            }
+            false
         }));
         let count = batch.len();
         self.pulled += count;

@@ -182,3 +182,47 @@ fn quick_and_slow_stretches_take_turns() {
         assert_eq!(message(&*caught.unwrap_err()), "boom");
     });
 }
+
+/// A source whose hint says what the test wants it to say.
+struct Hinted<I>(I, (usize, Option<usize>));
+
+impl<I: Iterator> Iterator for Hinted<I> {
+    type Item = I::Item;
+    fn next(&mut self) -> Option<I::Item> {
+        self.0.next()
+    }
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.1
+    }
+}
+
+/// A hint is a hint: whatever it says, every item is done, and no memory is
+/// taken for what it promises.
+#[test]
+fn a_source_that_lies_about_its_length_is_not_cut_off() {
+    let expected: Vec<u64> = (0..500).collect();
+    for hint in [
+        (0, Some(0)),
+        (1, Some(1)),
+        (0, None),
+        (usize::MAX, None),
+        (usize::MAX, Some(usize::MAX)),
+        (usize::MAX - 1, Some(usize::MAX - 1)),
+        (10, Some(3)),
+    ] {
+        for workers in [1, 2, 4] {
+            for window in [1, 2, 7, 10_000] {
+                let source = || Hinted(0..500_u64, hint);
+                let threads = Threads::new()
+                    .max_workers(NonZeroUsize::new(workers).unwrap())
+                    .window(NonZeroUsize::new(window).unwrap());
+                assert_eq!(threads.map(source(), |n| n), expected, "{hint:?} {workers} {window}");
+                let streamed: Vec<u64> =
+                    threads.stream(source(), |n| n, |results| results.collect());
+                assert_eq!(streamed, expected, "{hint:?} {workers} {window}");
+                let tried = threads.try_map(source(), Ok::<_, ()>);
+                assert_eq!(tried.unwrap(), expected, "{hint:?} {workers} {window}");
+            }
+        }
+    }
+}
