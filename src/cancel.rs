@@ -366,7 +366,7 @@ impl<T: Borrow<Token>> Future for Cancellation<T> {
         let node = &this.token.borrow().node;
         // Wakers are cloned before the lock is taken and dropped after it is
         // released (the first declared is the last dropped).
-        let waiter = Waiter::Task(context.waker().clone());
+        let waiter = Waiter::task(context.waker());
         let displaced;
         let mut nodes = node.tree.nodes.lock();
         let entry = &mut nodes[node.key];

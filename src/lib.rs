@@ -10,6 +10,7 @@ pub mod counter;
 pub mod exercises;
 #[cfg(not(loom))]
 pub mod gather;
+mod guard;
 pub mod map;
 #[cfg(not(loom))]
 pub mod offload;

@@ -367,7 +367,7 @@ impl<H: Deref<Target = Semaphore>> Future for Acquire<H> {
         let semaphore = this.semaphore.as_ref().expect("polled after it was ready");
         // Wakers are cloned before the lock is taken and dropped after it is
         // released (the first declared is the last dropped).
-        let waiter = Waiter::Task(context.waker().clone());
+        let waiter = Waiter::task(context.waker());
         let displaced;
         let mut state = semaphore.state.lock();
         let result = match this.ticket {

@@ -33,16 +33,28 @@
 //! [`pop`]: WaitList::pop
 //! [`remove`]: WaitList::remove
 
+use crate::guard;
 use crate::sync::thread::{self, Thread};
 use slab::Slab;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 /// A parked thread or a pending task.
 #[derive(Debug, Clone)]
 pub(crate) enum Waiter {
     Thread(Thread),
-    Task(Waker),
+    Task(TaskWaker),
+}
+
+/// The waker of a task. Waking it and dropping it run foreign code, whose
+/// panic goes no further.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskWaker(Option<Waker>);
+
+impl Drop for TaskWaker {
+    fn drop(&mut self) {
+        // It may be the last of its task, and drop that.
+        let _ = guard::dropped(self.0.take());
+    }
 }
 
 impl Waiter {
@@ -51,20 +63,16 @@ impl Waiter {
         Self::Thread(thread::current())
     }
 
+    /// The task to which `waker` belongs. Call this without holding a lock.
+    pub(crate) fn task(waker: &Waker) -> Self {
+        Self::Task(TaskWaker(Some(waker.clone())))
+    }
+
     /// Wakes it. Call this without holding a lock.
-    ///
-    /// A waker that panics is its executor's bug: the panic hook has told of
-    /// it, and it goes no further. It must take down neither the caller, who
-    /// may hold an item, nor the waking of others.
     pub(crate) fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
-            Self::Task(waker) => {
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                    // The payload's drop is foreign code as well.
-                    std::mem::forget(payload);
-                }
-            }
+            Self::Task(mut waker) => waker.0.take().into_iter().for_each(guard::wake),
         }
     }
 }
@@ -155,7 +163,7 @@ impl<P> WaitList<P> {
         let mut next = self.first;
         while let Some(key) = next {
             let entry = &mut self.entries[key];
-            let nobody = Waiter::Task(Waker::noop().clone());
+            let nobody = Waiter::task(Waker::noop());
             told.push(std::mem::replace(&mut entry.waiter, nobody));
             next = entry.after;
         }
@@ -254,7 +262,7 @@ mod tests {
         let mut tickets = Vec::new();
         for id in 0..6 {
             marks.push(Arc::new(Mark(AtomicUsize::new(usize::MAX), id)));
-            tickets.push(list.push(Waiter::Task(Waker::from(marks[id].clone()))));
+            tickets.push(list.push(Waiter::task(&Waker::from(marks[id].clone()))));
             if id == 3 {
                 // Their slots are used again.
                 assert_eq!(list.pop().map(|waiter| label(waiter, &marks)), Some(0));
@@ -284,7 +292,7 @@ mod tests {
                     0 => {
                         let id = marks.len();
                         marks.push(Arc::new(Mark(AtomicUsize::new(usize::MAX), id)));
-                        tickets.push((id, list.push(Waiter::Task(Waker::from(marks[id].clone())))));
+                        tickets.push((id, list.push(Waiter::task(&Waker::from(marks[id].clone())))));
                         oracle.push(id);
                     }
                     1 => {

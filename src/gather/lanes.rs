@@ -242,7 +242,7 @@ fn pull<S: Stream<Item: Future<Output: IntoOutcome>>>(
     let Some(source) = &mut state.source else { return Poll::Ready(None) };
     let full = state.pulled - state.taken >= shared.window;
     if full || (state.pulling && !*pulls) {
-        *ticket = Some(state.idle.push(Waiter::Task(context.waker().clone())));
+        *ticket = Some(state.idle.push(Waiter::task(context.waker())));
         return Poll::Pending;
     }
     let polled = catch_unwind(AssertUnwindSafe(|| source.as_mut().poll_next(context)));

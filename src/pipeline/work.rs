@@ -5,8 +5,8 @@ use super::meter::Gauge;
 use super::report::{Error, Location, Malformed, Progress};
 use super::totals::{Adder, Gatherer};
 use super::{Parsed, Reason, Record};
+use crate::guard::guarded;
 use crate::outcome::Panic;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// The stages, and what every worker shares.
@@ -51,14 +51,14 @@ where
         let ended = match &body {
             // The stages are foreign code. What a panic leaves half done is
             // thrown away with the run.
-            Body::Lines(buffer) => catch_unwind(AssertUnwindSafe(|| found.lines(buffer.filled()))),
+            Body::Lines(buffer) => guarded(|| found.lines(buffer.filled())),
             Body::TooLong => {
                 found.lines = 1;
                 found.malformed(b"", Reason::TooLong(self.max_line));
                 Ok(())
             }
         };
-        let panicked = ended.err().map(|payload| (found.here(), Panic::from_payload(&*payload)));
+        let panicked = ended.err().map(|panic| (found.here(), panic));
         if let Body::Lines(buffer) = body {
             self.spare.give(buffer);
         }

@@ -4,11 +4,10 @@
 use super::error::{Fault, Report};
 use super::wire::Kind;
 use super::{codec, wire};
+use crate::guard;
 use crate::outcome::{Outcome, Panic};
-use crate::wait::Waiter;
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
@@ -61,7 +60,7 @@ impl Group {
         let waker = self.lock().waker.take();
         self.arrived.notify_all();
         if let Some(waker) = waker {
-            Waiter::Task(waker).wake();
+            guard::wake(waker);
         }
     }
 
@@ -75,7 +74,7 @@ impl Group {
         }
         let taken = std::mem::take(&mut state.deliveries);
         drop(state);
-        drop(waker);
+        let _ = guard::dropped(waker);
         taken
     }
 
@@ -125,7 +124,7 @@ impl Unpacked {
     pub(super) fn values<R: codec::Portable>(&mut self, mut take: impl FnMut(R)) {
         let Ended::Records(bytes, _) = &self.delivery.ended else { return };
         let mut decoding = false;
-        let all = AssertUnwindSafe(|| {
+        let all = || {
             while self.taken < self.delivery.count {
                 let Ok((Kind::Value, _, body, next)) = wire::result(bytes, self.at) else { return };
                 decoding = true;
@@ -134,11 +133,11 @@ impl Unpacked {
                 (self.at, self.taken) = (next, self.taken + 1);
                 take(value);
             }
-        });
+        };
         // One guard for all of them: one each would show.
-        match catch_unwind(all) {
+        match guard::caught(all) {
             Ok(()) => {}
-            Err(payload) if decoding => self.panicked = Some(panic_of(payload)),
+            Err(payload) if decoding => self.panicked = Some(guard::told(payload)),
             Err(payload) => resume_unwind(payload),
         }
     }
@@ -174,20 +173,11 @@ impl Unpacked {
 
 #[inline]
 fn value<R>(decode: impl FnOnce() -> Result<R, String>) -> Outcome<R, Fault> {
-    match catch_unwind(AssertUnwindSafe(decode)) {
+    match guard::guarded(decode) {
         Ok(Ok(value)) => Outcome::Ok(value),
         Ok(Err(why)) => Outcome::Err(Fault::Decode(format!("the result: {why}").into())),
-        Err(payload) => Outcome::Panicked(panic_of(payload)),
+        Err(panic) => Outcome::Panicked(panic),
     }
-}
-
-/// What a payload says. Dropping it runs code of others, which may panic again.
-pub(super) fn panic_of(payload: Box<dyn Any + Send>) -> Panic {
-    let panic = Panic::from_payload(&*payload);
-    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(another);
-    }
-    panic
 }
 
 fn lost<R>(kind: Kind, body: &[u8]) -> Outcome<R, Fault> {

@@ -2,7 +2,7 @@
 
 use super::codec::{Portable, Records, Unencoded};
 use super::error::{Fault, Report};
-use super::group::{Delivery, Ended, Group, Unpacked, panic_of};
+use super::group::{Delivery, Ended, Group, Unpacked};
 use super::sheet::Stock;
 use super::shell::{Load, Parcel, Shared};
 use super::ship::Job;
@@ -180,7 +180,7 @@ where
             Err(payload) if encoding => {
                 let index = self.pulled - 1;
                 self.close_before(index);
-                self.settle(index, Outcome::Panicked(panic_of(payload)));
+                self.settle(index, Outcome::Panicked(crate::guard::told(payload)));
                 Filled::Parcel
             }
             Err(payload) => resume_unwind(payload),

@@ -120,7 +120,7 @@ impl<T> Future for SendFuture<'_, T> {
                 Err(TrySendError::Closed(value)) => Err(SendError(value)),
                 Err(TrySendError::Full(back)) => {
                     value = back;
-                    if core.wait_to_send(&mut self.ticket, Waiter::Task(context.waker().clone()))
+                    if core.wait_to_send(&mut self.ticket, Waiter::task(context.waker()))
                         == Wait::Sleep
                     {
                         self.value = Some(value);
@@ -157,7 +157,7 @@ fn poll_recv<T, R>(
             Ok(received) => Ok(received),
             Err(TryRecvError::Closed(closed)) => Err(closed),
             Err(TryRecvError::Empty) => {
-                if core.wait_to_recv(ticket, Waiter::Task(context.waker().clone())) == Wait::Sleep {
+                if core.wait_to_recv(ticket, Waiter::task(context.waker())) == Wait::Sleep {
                     return Poll::Pending;
                 }
                 continue;

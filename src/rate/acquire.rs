@@ -115,7 +115,7 @@ impl<H: Deref<Target = Limiter>> Wait<H> {
     /// Waits in a task: the id of the grant.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, AcquireError>> {
         loop {
-            match self.look(|| Waiter::Task(context.waker().clone())) {
+            match self.look(|| Waiter::task(context.waker())) {
                 Look::Granted(id) => return Poll::Ready(Ok(id)),
                 Look::Refused(error) => return Poll::Ready(Err(error)),
                 Look::Until(place, at) => {

@@ -242,7 +242,7 @@ impl State {
                 }
                 head.due = due;
                 // It keeps its place, and brings a waker when it comes.
-                line.waiting.replace(ticket, Waiter::Task(Waker::noop().clone())).ok()
+                line.waiting.replace(ticket, Waiter::task(Waker::noop())).ok()
             }
         }
     }

@@ -6,8 +6,8 @@
 //! only they move with it.
 
 use super::Instant;
+use crate::guard;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -79,7 +79,7 @@ impl Drop for Set {
         if let Self::Here(key) = self {
             let waker = timers().entries.remove(key);
             // Unlocked: it may be the last of its task.
-            drop(waker);
+            let _ = guard::dropped(waker);
         }
     }
 }
@@ -139,11 +139,7 @@ fn run() {
         if left.is_zero() {
             let waker = first.remove();
             drop(timers);
-            // A waker that panics is its executor's bug, and must not end the
-            // timers of others. The payload's drop is foreign code as well.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                std::mem::forget(payload);
-            }
+            guard::wake(waker);
             timers = self::timers();
         } else {
             let waited = CHANGED.wait_timeout(timers, left);

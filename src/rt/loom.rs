@@ -72,7 +72,7 @@ impl Alarm {
 
     /// See the tokio backend.
     pub fn poll(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
-        let waiter = Waiter::Task(context.waker().clone());
+        let waiter = Waiter::task(context.waker());
         let mut clock = CLOCK.lock();
         let old = self.set.take().and_then(|id| clock.remove(id));
         let pending = clock.now() < at;

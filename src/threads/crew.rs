@@ -28,14 +28,11 @@
 
 use super::pool::{Pool, Quarters};
 use super::workers::Workers;
+use crate::guard::{self, Payload, caught, discard};
 use crate::sync::hint::Backoff;
 use crate::sync::{Arc, Condvar, Mutex};
-use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
-/// What a panic carries.
-pub(super) type Payload = Box<dyn Any + Send>;
+use std::panic::resume_unwind;
 
 /// A borrowed `Fn(&Crew) + Sync` without its type and lifetime.
 #[derive(Clone, Copy)]
@@ -77,6 +74,12 @@ struct State {
     escaped: Option<Payload>,
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        self.escaped.take().into_iter().for_each(discard);
+    }
+}
+
 /// A caller's call for helpers; see the module.
 pub(super) struct Call {
     workers: Workers,
@@ -97,11 +100,11 @@ impl Call {
         state.entered += 1;
         drop(state);
         let crew = Crew { call: Arc::clone(this), quarters: Arc::clone(quarters) };
-        let worked = catch_unwind(AssertUnwindSafe(|| {
+        let worked = caught(|| {
             // SAFETY: this helper is inside, and the job outlives that
             // (invariant 3).
             unsafe { (errand.run)(errand.job, &crew) }
-        }));
+        });
         let mut state = this.state.lock();
         let surplus = match worked {
             Err(payload) if state.escaped.is_none() => {
@@ -125,13 +128,6 @@ impl Call {
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call").field("most", &self.most).finish_non_exhaustive()
-    }
-}
-
-/// Drops a panic's payload, whose destructor may panic in turn.
-pub(super) fn discard(payload: Payload) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(again);
     }
 }
 
@@ -209,7 +205,10 @@ impl Pool {
         };
         let escaped = crew.call.state.lock().escaped.take();
         match escaped {
-            Some(payload) => resume_unwind(payload),
+            Some(payload) => {
+                let _ = guard::dropped(result);
+                resume_unwind(payload)
+            }
             None => result,
         }
     }

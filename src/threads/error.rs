@@ -1,6 +1,6 @@
 //! What a map that may fail reports.
 
-use super::crew::Payload;
+use crate::guard::{Payload, told};
 use crate::outcome::{Outcome, Panic};
 use std::fmt;
 
@@ -35,8 +35,8 @@ pub enum MapErrorKind<E> {
 }
 
 impl<E> MapError<E> {
-    pub(super) fn panicked(index: usize, payload: &Payload) -> Self {
-        Self { index, kind: MapErrorKind::Panicked(Panic::from_payload(&**payload)) }
+    pub(super) fn panicked(index: usize, payload: Payload) -> Self {
+        Self { index, kind: MapErrorKind::Panicked(told(payload)) }
     }
 
     /// The closure's own error, if it returned one.

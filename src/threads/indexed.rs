@@ -18,14 +18,15 @@
 //! 3. The output is handed out only if every place was written.
 #![allow(unsafe_code, reason = "threads write to disjoint parts of one output")]
 
-use super::crew::{Crew, Payload, discard};
+use super::crew::Crew;
 use super::pace::Pace;
 use super::results::Limits;
+use crate::guard::{Each, Payload, caught, discard};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 
 /// A map over `0..len`; see the module.
 pub(super) struct Indexed<'s, R, F> {
@@ -95,14 +96,14 @@ where
             ended: Mutex::new(Ended::default()),
         };
         let helpers = len.saturating_sub(1);
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let outcome = caught(|| {
             pool.crew(limits.workers, helpers, &|crew: &Crew| job.work(crew, None), |crew| {
                 if helpers > 0 {
                     crew.ask();
                 }
                 job.work(crew, limits.hook);
             });
-        }));
+        });
         let Indexed { ended, .. } = job;
         let Ended { written, panic } = ended.into_inner();
         let filled: usize = written.iter().map(ExactSizeIterator::len).sum();
@@ -110,10 +111,11 @@ where
             // SAFETY: `len` places were reserved, and every one was written
             // (invariants 2 and 3); no worker is left.
             unsafe { out.set_len(len) };
+            let out = Each::new(out);
             if let Some(hook) = limits.hook {
                 hook(len, Some(len));
             }
-            return Ok(out);
+            return Ok(out.into_vec());
         }
         for range in written {
             for place in &mut out.spare_capacity_mut()[range] {
@@ -121,14 +123,16 @@ where
                 // what surfaces is why there is no output.
                 // SAFETY: it was written (invariant 2) and is dropped once:
                 // ranges are disjoint, and the vector's length stays zero.
-                let drop = AssertUnwindSafe(|| unsafe { place.assume_init_drop() });
-                if let Err(payload) = catch_unwind(drop) {
+                if let Err(payload) = caught(|| unsafe { place.assume_init_drop() }) {
                     discard(payload);
                 }
             }
         }
         match (outcome, panic) {
-            (Err(payload), _) => resume_unwind(payload),
+            (Err(payload), panic) => {
+                panic.into_iter().for_each(|(_, payload)| discard(payload));
+                resume_unwind(payload)
+            }
             (Ok(()), Some(panic)) => Err(panic),
             (Ok(()), None) => unreachable!("a block returned fewer results than indices"),
         }
@@ -150,7 +154,7 @@ where
             let places =
                 unsafe { std::slice::from_raw_parts_mut(self.out.add(range.start), range.len()) };
             let mut row = Row { places, filled: 0 };
-            let worked = catch_unwind(AssertUnwindSafe(|| row.fill((self.block)(range.clone()))));
+            let worked = caught(|| row.fill((self.block)(range.clone())));
             let filled = range.start..range.start + row.filled;
             pace.end(filled.len(), started);
             match written.last_mut() {
@@ -165,13 +169,12 @@ where
             if self.limits.hook.is_some() {
                 // ORDERING: Relaxed; a count for show.
                 let done = self.done.fetch_add(filled.len(), Ordering::Relaxed) + filled.len();
-                if let Some(hook) = hook.filter(|_| done < self.len) {
-                    let told = catch_unwind(AssertUnwindSafe(|| hook(done, Some(self.len))));
-                    if let Err(payload) = told {
-                        self.stop.store(true, Ordering::Relaxed);
-                        hook_panic = Some(payload);
-                        break;
-                    }
+                if let Some(hook) = hook.filter(|_| done < self.len)
+                    && let Err(payload) = caught(|| hook(done, Some(self.len)))
+                {
+                    self.stop.store(true, Ordering::Relaxed);
+                    hook_panic = Some(payload);
+                    break;
                 }
             }
         }

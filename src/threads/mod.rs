@@ -78,7 +78,7 @@ pub use error::{MapError, MapErrorKind, OnError};
 pub use pool::Pool;
 pub use results::Results;
 
-use self::crew::discard;
+use crate::guard::Each;
 use crate::outcome::Outcome;
 use crate::sync::Mutex;
 use indexed::Indexed;
@@ -301,7 +301,8 @@ impl<'a> Threads<'a> {
         let xs = xs.into_iter();
         match self.on_error {
             OnError::FirstInOrder => self.run(xs, InOrder(f), EAGER_AHEAD, |mut results| {
-                let mut all = Vec::new();
+                // Dropped one by one if there is an error.
+                let mut all = Each::new(Vec::new());
                 while let Some(entry) = results.entry() {
                     let index = all.len();
                     match entry {
@@ -310,20 +311,18 @@ impl<'a> Threads<'a> {
                             return Err(MapError { index, kind: MapErrorKind::Error(error) });
                         }
                         Err(payload) => {
-                            let error = MapError::panicked(index, &payload);
-                            discard(payload);
-                            return Err(error);
+                            return Err(MapError::panicked(index, payload));
                         }
                     }
                 }
-                Ok(all)
+                Ok(all.into_vec())
             }),
             OnError::FirstSeen => {
                 let first = Mutex::new(None);
                 let step = FirstSeen { f, first: &first };
-                let all: Vec<R> = self.run(xs, step, EAGER_AHEAD, |results| results.collect());
+                let all = Each::new(self.run(xs, step, EAGER_AHEAD, all));
                 match first.into_inner() {
-                    None => Ok(all),
+                    None => Ok(all.into_vec()),
                     Some(error) => Err(error),
                 }
             }
@@ -353,7 +352,7 @@ impl<'a> Threads<'a> {
         E: Send,
         F: Fn(I::Item) -> Result<R, E> + Sync,
     {
-        self.run(xs.into_iter(), Caught(f), EAGER_AHEAD, |results| results.collect())
+        self.run(xs.into_iter(), Caught(f), EAGER_AHEAD, all)
     }
 
     /// Gives `body` the results of `f`, lazily and in input order.
@@ -453,6 +452,13 @@ impl<'a> Threads<'a> {
             Err((_, payload)) => resume_unwind(payload),
         }
     }
+}
+
+/// All results. If one panics, the others are dropped one by one.
+fn all<R>(results: Results<'_, R>) -> Vec<R> {
+    let mut all = Each::new(Vec::new());
+    all.extend(results);
+    all.into_vec()
 }
 
 impl fmt::Debug for Threads<'_> {

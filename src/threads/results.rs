@@ -1,13 +1,14 @@
 //! The caller's side of an ordered map: pulls the source, works when there is
 //! nothing better to do, hands out results in input order.
 
-use super::crew::{Crew, Payload};
+use super::crew::Crew;
 use super::pace::Pace;
 use super::stream::{End, Flow, Job, LARGEST_CHUNK, Step};
 use super::workers::Workers;
+use crate::guard::{self, Payload, caught, discard};
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::vec;
 
 /// The hook of [`Threads::progress`](super::Threads::progress).
@@ -99,6 +100,8 @@ impl<R> std::iter::FusedIterator for Results<'_, R> {}
 impl<R> Drop for Results<'_, R> {
     fn drop(&mut self) {
         self.driver.stop();
+        // What was not asked for.
+        let _ = guard::each(&mut self.current);
     }
 }
 
@@ -191,7 +194,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         };
         let started = self.pull.start();
         let mut batch = Vec::with_capacity(wanted.min(LARGEST_CHUNK));
-        let pulled = catch_unwind(AssertUnwindSafe(|| {
+        let pulled = caught(|| {
             for _ in 0..wanted {
                 match source.next() {
                     Some(item) => batch.push(item),
@@ -207,7 +210,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
                 }
             }
             false
-        }));
+        });
         let count = batch.len();
         self.pulled += count;
         self.pull.end(count, started);
@@ -220,9 +223,20 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         };
         self.job.push(batch, dry, self.crew);
         if dry {
-            self.source = None;
+            self.end_source();
         }
         true
+    }
+
+    /// Drops the source. A panic in that is one of the source, and its first
+    /// counts.
+    fn end_source(&mut self) {
+        if let Err(payload) = caught(|| self.source = None) {
+            match self.source_panic {
+                None => self.source_panic = Some(payload),
+                Some(_) => discard(payload),
+            }
+        }
     }
 
     /// The next results without helpers, past the queue, which is empty: pulls
@@ -236,7 +250,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         let mut results = Vec::with_capacity(wanted.min(LARGEST_CHUNK));
         let mut end = None;
         let mut at_work = false;
-        let worked = catch_unwind(AssertUnwindSafe(|| {
+        let worked = caught(|| {
             while results.len() < wanted {
                 let Some(item) = source.next() else { return true };
                 at_work = true;
@@ -258,7 +272,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
                 }
             }
             false
-        }));
+        });
         if self.alone {
             self.pull.end(results.len(), started);
         } else {
@@ -267,11 +281,11 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         }
         match worked {
             Ok(dry) if !dry => {}
-            Ok(_) => self.source = None,
+            Ok(_) => self.end_source(),
             Err(payload) if at_work => end = Some(End::Panicked(payload)),
             Err(payload) => {
-                self.source = None;
                 self.source_panic = Some(payload);
+                self.end_source();
             }
         }
         self.end = end;
@@ -362,5 +376,7 @@ impl<I: Iterator, S: Step<I::Item>> Drive<S::Out> for Driver<'_, I, S> {
 impl<I: Iterator, S: Step<I::Item>> Drop for Driver<'_, I, S> {
     fn drop(&mut self) {
         self.job.stop();
+        self.source_panic.take().into_iter().for_each(discard);
+        guard::surface(caught(|| self.source = None));
     }
 }

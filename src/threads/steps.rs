@@ -1,11 +1,10 @@
 //! What the forms of the map do with one item.
 
-use super::crew::discard;
 use super::error::{MapError, MapErrorKind};
 use super::stream::{Flow, Step};
-use crate::outcome::{Outcome, Panic};
+use crate::guard::{self, guarded};
+use crate::outcome::Outcome;
 use crate::sync::Mutex;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Every result is one.
 pub(super) struct Plain<F>(pub(super) F);
@@ -43,19 +42,16 @@ impl<T, R: Send, E: Send, F: Fn(T) -> Result<R, E> + Sync> Step<T> for FirstSeen
     type Out = R;
 
     fn step(&self, index: usize, item: T) -> Flow<R> {
-        let error = match catch_unwind(AssertUnwindSafe(|| (self.f)(item))) {
+        let kind = match guarded(|| (self.f)(item)) {
             Ok(Ok(value)) => return Flow::Go(value),
-            Ok(Err(error)) => MapError { index, kind: MapErrorKind::Error(error) },
-            Err(payload) => {
-                let error = MapError::panicked(index, &payload);
-                discard(payload);
-                error
-            }
+            Ok(Err(error)) => MapErrorKind::Error(error),
+            Err(panic) => MapErrorKind::Panicked(panic),
         };
+        let error = MapError { index, kind };
         let mut first = self.first.lock();
         let late = if first.is_some() { Some(error) } else { first.replace(error) };
         drop(first);
-        drop(late);
+        let _ = guard::dropped(late);
         Flow::Abort
     }
 }
@@ -67,13 +63,9 @@ impl<T, R: Send, E: Send, F: Fn(T) -> Result<R, E> + Sync> Step<T> for Caught<F>
     type Out = Outcome<R, E>;
 
     fn step(&self, _index: usize, item: T) -> Flow<Outcome<R, E>> {
-        Flow::Go(match catch_unwind(AssertUnwindSafe(|| (self.0)(item))) {
+        Flow::Go(match guarded(|| (self.0)(item)) {
             Ok(result) => result.into(),
-            Err(payload) => {
-                let panic = Panic::from_payload(&*payload);
-                discard(payload);
-                Outcome::Panicked(panic)
-            }
+            Err(panic) => Outcome::Panicked(panic),
         })
     }
 }

@@ -19,14 +19,14 @@
 //!    it, whatever happens in the user's code.
 //! 3. Items and results are never dropped under the lock.
 
-use super::crew::{Crew, Payload};
+use super::crew::Crew;
 use super::pace::Pace;
 use super::workers::Workers;
+use crate::guard::{self, Payload, Surfacing, caught};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::hint::Backoff;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use std::vec;
 
@@ -105,7 +105,7 @@ struct State<T, R> {
 
 /// See the module.
 pub(super) struct Job<T, S: Step<T>> {
-    step: S,
+    step: Surfacing<S>,
     state: Mutex<State<T, S::Out>>,
     /// Helpers wait here for items.
     work: Condvar,
@@ -133,7 +133,7 @@ pub(super) struct View<R> {
 impl<T, S: Step<T>> Job<T, S> {
     pub(super) fn new(step: S, workers: Workers, pace: Pace, widest: usize) -> Self {
         Self {
-            step,
+            step: Surfacing::new(step),
             state: Mutex::new(State {
                 ready: VecDeque::new(),
                 waiting: 0,
@@ -245,7 +245,7 @@ impl<T, S: Step<T>> Job<T, S> {
         let count = items.len();
         let mut results = Vec::with_capacity(count);
         let (mut over, mut aborted) = (false, false);
-        let worked = catch_unwind(AssertUnwindSafe(|| {
+        let worked = caught(|| {
             for (index, item) in (first..).zip(items.by_ref()) {
                 // ORDERING: Relaxed; a stale value means one item too many,
                 // and who must know for sure looks under the lock.
@@ -266,7 +266,7 @@ impl<T, S: Step<T>> Job<T, S> {
                     }
                 }
             }
-        }));
+        });
         let end = match worked {
             Err(payload) => Some(End::Panicked(payload)),
             Ok(()) => (over || aborted).then_some(End::Over),
@@ -292,7 +292,7 @@ impl<T, S: Step<T>> Job<T, S> {
         }
         // What was not done is dropped last, when the caller knows how the
         // chunk ended.
-        drop(items);
+        let _ = guard::each(items);
     }
 
     /// The caller did `count` items, begun at `started`, past the queue, which
@@ -346,6 +346,19 @@ impl<T, S: Step<T>> Job<T, S> {
         drop(state);
         if asleep {
             self.work.notify_all();
+        }
+    }
+}
+
+/// What was not done, and what was not wanted.
+impl<T, R> Drop for State<T, R> {
+    fn drop(&mut self) {
+        let _ = guard::each(self.ready.drain(..).flatten());
+        for Chunk { results, end } in self.chunks.drain(..).flatten() {
+            let _ = guard::each(results);
+            if let Some(End::Panicked(payload)) = end {
+                guard::discard(payload);
+            }
         }
     }
 }

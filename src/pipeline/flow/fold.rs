@@ -3,7 +3,8 @@
 use super::super::Reason;
 use super::super::meter::Gauge;
 use super::super::report::{Error, Location, Malformed, Progress};
-use super::running::{Fault, Origin, Parcel, guarded};
+use super::running::{Fault, Origin, Parcel};
+use crate::guard::guarded;
 use crate::outcome::Panic;
 use crate::queue::Receiver;
 use crate::rt;

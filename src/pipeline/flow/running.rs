@@ -3,15 +3,14 @@
 use super::super::Reason;
 use super::super::report::Location;
 use crate::cancel::Token;
+use crate::guard::guarded;
 use crate::outcome::Panic;
 use crate::scope::Scope;
 use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::sync::unmodelled::Mutex;
 use crate::timeout::Elapsed;
-use std::any::Any;
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as Shared;
 
 /// Why the fold did not come to the end of the source.
@@ -147,18 +146,4 @@ pub(super) enum Fault {
     Panicked { stage: &'static str, panic: Panic },
     Input(std::io::Error),
     End,
-}
-
-/// Runs foreign code; its panic is a value, whatever the payload does when it
-/// is dropped.
-pub(super) fn guarded<R>(code: impl FnOnce() -> R) -> Result<R, Panic> {
-    catch_unwind(AssertUnwindSafe(code)).map_err(told)
-}
-
-fn told(payload: Box<dyn Any + Send>) -> Panic {
-    let panic = Panic::from_payload(&*payload);
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(again);
-    }
-    panic
 }

@@ -4,8 +4,9 @@ use super::super::Reason;
 use super::super::meter::Gauge;
 use super::super::work::excerpt;
 use super::Bound;
-use super::running::{Early, Fault, Held, Origin, Parcel, Running, guarded};
+use super::running::{Early, Fault, Held, Origin, Parcel, Running};
 use crate::cancel::Token;
+use crate::guard::{self, Guarded, guarded};
 use crate::outcome::Panic;
 use crate::queue::{self, Receiver, Sender};
 use crate::rt;
@@ -16,7 +17,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc as Shared;
-use std::task::Poll;
 
 /// Lines after which a lane whose queues are always ready lets others run.
 const TURNS: u64 = 128;
@@ -103,18 +103,14 @@ where
 /// Makes a future, polls it to its end and drops it. A panic anywhere in that
 /// is a value.
 async fn run<W: Future>(make: impl FnOnce() -> W) -> Result<W::Output, Panic> {
-    let mut future = pin!(Some(guarded(make)?));
-    let ended = poll_fn(|context| {
-        let polled = guarded(|| future.as_mut().as_pin_mut().expect("dropped below").poll(context));
-        match polled {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
-    })
-    .await;
-    let dropped = guarded(|| future.set(None));
-    ended.and_then(|value| dropped.map(|()| value))
+    let mut future = pin!(Guarded::new(guarded(make)?));
+    let value = poll_fn(|context| future.as_mut().poll(context)).await?;
+    if let Err(panic) = future.as_mut().clear() {
+        // One fault is enough.
+        let _ = guard::dropped(value);
+        return Err(panic);
+    }
+    Ok(value)
 }
 
 fn passed_by<U>(gauge: &Gauge, origin: Origin, fault: Fault) -> Parcel<U> {
