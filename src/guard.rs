@@ -17,7 +17,7 @@
 //! What no guard can help: two destructors that panic within one value of the
 //! user's own.
 
-#![cfg_attr(loom, allow(dead_code, reason = "most of its users are left out"))]
+#![allow(dead_code, reason = "loom leaves out most of its users")]
 
 use crate::outcome::{Outcome, Panic};
 use std::any::Any;
