@@ -247,3 +247,79 @@ fn an_idempotent_task_is_tried_again() {
     );
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 6);
 }
+
+/// The memory that worker and parent share: progress words first.
+fn shared_memory() -> *mut u64 {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.contains("memfd:selvedge-pool")).unwrap();
+    let start = usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
+    std::ptr::with_exposed_provenance_mut(start)
+}
+
+/// A task that writes wildly, and happens on what says how far it is; or that
+/// fills the line to the parent. Its deadline ends it all the same,
+/// and the next tasks are none the worse.
+#[test]
+fn a_deadline_ends_a_worker_that_lies() {
+    let pool = Pool::builder()
+        .workers(nz!(1))
+        .batch(std::num::NonZeroU32::MIN)
+        .deadline(Duration::from_millis(200))
+        .build()
+        .unwrap();
+    let lie = |how: u32| -> u32 {
+        let memory = shared_memory();
+        for slot in 0..2 {
+            for word in 0..2 {
+                // SAFETY: none. This is the fault: a header of a slot has 128
+                // bytes, its word and a time come first.
+                let place = unsafe { memory.add(slot * 16 + word) };
+                // Of a batch of one: over, all of it, not started, finished,
+                // condemned; or the word as it is, and a start far ahead.
+                let value = match how {
+                    0 => 0,
+                    1 => u64::MAX,
+                    2 => 1 << 32,
+                    3 => 1 << 32 | 2,
+                    4 => 1 << 32 | 1 << 31 | 1,
+                    5 if word == 1 => u64::MAX,
+                    _ => continue,
+                };
+                // SAFETY: as above.
+                unsafe { place.write_volatile(value) };
+            }
+        }
+        if how == 6 {
+            // SAFETY: writes to a descriptor that is not ours, for ever.
+            while unsafe { libc::send(3, [0_u8; 1].as_ptr().cast(), 0, libc::MSG_NOSIGNAL) } == 0 {}
+        }
+        loop {
+            std::thread::park();
+        }
+    };
+    for how in 0..7 {
+        let began = std::time::Instant::now();
+        let outcome = pool.submit(lie, how).wait().outcome;
+        assert!(
+            matches!(outcome, Outcome::TimedOut(_) | Outcome::Err(Fault::Undelivered(_))),
+            "{how}: {outcome:?}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(5), "{how}: {:?}", began.elapsed());
+        assert_eq!(pool.map(|n: u32| n + 1, 0..3).unwrap(), [1, 2, 3], "{how}");
+    }
+}
+
+/// A packet of no bytes looks like the end of the line.
+#[test]
+fn an_empty_packet_costs_nothing() {
+    let pool = one();
+    let outcome = middle(&pool, |n| {
+        if n == 1 {
+            // SAFETY: a write to our own socket.
+            unsafe { libc::send(3, [0_u8; 1].as_ptr().cast(), 0, libc::MSG_NOSIGNAL) };
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        n
+    });
+    assert_eq!(outcome, Outcome::Ok(1));
+}

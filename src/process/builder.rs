@@ -28,6 +28,9 @@ const SUBMITTED: usize = 65_536;
 /// there is work for gets them as long as the work lasts.
 const STARTING: usize = 64;
 
+/// How much longer than a deadline a worker may show no progress.
+const GRACE: Nanos = 1_000_000_000;
+
 /// Starts that must have failed one after the other before the pool gives up.
 const SETBACKS: u32 = 4;
 
@@ -122,6 +125,10 @@ impl<C: Portable + Send + Sync> Builder<C> {
     /// Longest that one task may run, from its own start and whatever batch it
     /// travelled in. Its worker is then killed and replaced, and the task ends
     /// as `TimedOut`.
+    ///
+    /// A worker that runs nothing of what it was given, and says nothing, is
+    /// killed a second after that; the task that it should have run ends as
+    /// `TimedOut`.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
@@ -255,6 +262,7 @@ impl<C: Portable + Send + Sync> Builder<C> {
                 None => Batch::Lasting(BATCH),
             },
             deadline: self.deadline.map(nanos),
+            grace: GRACE,
             max_tasks: self.max_tasks.map(NonZeroU64::get),
             attempts: self.attempts.get(),
             intensity: self.intensity.map(|(crashes, period)| (crashes, nanos(period))),

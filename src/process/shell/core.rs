@@ -16,6 +16,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+/// Packets that are read in a row from one worker. More than a socket holds, so
+/// that nothing is left of one that is dead.
+const PACKETS: usize = 4096;
+
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) supervisor: Supervisor,
@@ -160,9 +164,10 @@ impl Core {
         }
     }
 
-    /// Reads what a worker sent.
+    /// Reads what a worker sent: so much at a time that one which sends without
+    /// end keeps nobody from being looked at.
     pub(super) fn read(&mut self, id: WorkerId, buffer: &mut [u8]) {
-        loop {
+        for _ in 0..PACKETS {
             let Some(proc) = self.procs.get_mut(&id) else { return };
             if proc.blocked {
                 proc.blocked = false;

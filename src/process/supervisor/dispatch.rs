@@ -52,6 +52,7 @@ impl Supervisor {
                 giving_up: Vec::new(),
                 front_since: 0,
                 look_at: None,
+                seen: None,
                 barren: false,
             });
             out.push(Action::Spawn(id));

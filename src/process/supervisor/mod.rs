@@ -52,6 +52,9 @@
 //! 8. *The clock is looked at*: `wake_at` comes before every deadline, and
 //!    before tasks have waited for too long behind another while a worker is
 //!    idle; after a `Tick` it lies ahead.
+//! 9. *A deadline ends in a kill*, whatever the worker says or does not say: it
+//!    cannot take back that a task started, nor put off the end for longer than
+//!    a deadline and a grace by our own clock.
 
 mod dispatch;
 #[cfg(test)]
@@ -108,6 +111,9 @@ struct Worker {
     front_since: Nanos,
     /// When to look at what runs, for its deadline.
     look_at: Option<Nanos>,
+    /// The most that a look showed: batch, tasks started, and when it first
+    /// did.
+    seen: Option<(u64, u32, Nanos)>,
     /// A revoke found nothing to take since the last batch was sent.
     barren: bool,
 }
@@ -243,6 +249,10 @@ impl Supervisor {
     }
 
     /// Looks whether the running task is past its deadline.
+    ///
+    /// Invariant 9: the word and the time beside it are the worker's. They are
+    /// believed as far as they go forward, and no longer than a deadline and a
+    /// grace after they last did, by our own clock.
     fn seen(
         &mut self,
         now: Nanos,
@@ -258,10 +268,24 @@ impl Supervisor {
         if worker.phase != Phase::Ready || worker.condemned.is_some() {
             return;
         }
-        let running = (1..=front.tasks()).contains(&started);
-        let due = if running { since } else { now }.saturating_add(deadline);
-        worker.look_at = Some(due);
-        if running && due <= now {
+        let (most, first) = match worker.seen {
+            Some((of, most, first)) if of == seq && started <= most => (most, first),
+            _ => (started, now),
+        };
+        worker.seen = Some((seq, most, first));
+        let runs = started == most && (1..=front.tasks()).contains(&started);
+        let last = first.saturating_add(deadline).saturating_add(self.config.grace);
+        if last <= now {
+            // It should run something, and has shown no sign of it.
+            if most <= front.tasks() {
+                worker.condemned = Some((seq, most.max(1) - 1, Why::TimedOut));
+            }
+            return self.kill(id, out);
+        }
+        let from = if runs { since.max(worker.front_since).min(first) } else { now };
+        let due = from.saturating_add(deadline);
+        worker.look_at = Some(due.min(last));
+        if runs && due <= now {
             worker.condemned = Some((seq, started - 1, Why::TimedOut));
             out.push(Action::Condemn { worker: id, seq, index: started - 1 });
         }
@@ -349,7 +373,13 @@ impl Supervisor {
         let mut showed = false;
         for mut dispatch in worker.sent {
             let seq = dispatch.seq;
-            let started = started.iter().find(|(s, _)| *s == seq).map_or(0, |(_, n)| *n);
+            let told = started.iter().find(|(s, _)| *s == seq).map_or(0, |(_, n)| *n);
+            let started = match (worker.condemned, worker.seen) {
+                (Some((of, index, _)), _) if of == seq => index + 1,
+                // Invariant 9.
+                (_, Some((of, most, _))) if of == seq => told.max(most),
+                _ => told,
+            };
             showed |= started > 0;
             let mut rest = dispatch.split_off(started.saturating_sub(1));
             if !dispatch.runs.is_empty() {

@@ -65,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) batch: Batch,
     /// Longest that one task may run.
     pub(crate) deadline: Option<Nanos>,
+    /// How much longer a worker may show no progress.
+    pub(crate) grace: Nanos,
     /// Tasks after which a worker is replaced.
     pub(crate) max_tasks: Option<u64>,
     /// Times that a task may be started: 1, or more if it is idempotent.

@@ -29,6 +29,7 @@ fn config() -> Config {
         depth: 2,
         batch: Batch::Fixed(2),
         deadline: Some(2),
+        grace: 100,
         max_tasks: Some(3),
         attempts: 1,
         intensity: None,
@@ -290,4 +291,65 @@ fn workers_are_started_for_tasks() {
     assert_eq!(started(&world), 2, "a second task, though the first worker holds both");
     world.make(&Move::Submit(7));
     assert_eq!(started(&world), 3, "all seats");
+}
+
+/// Ticks until some worker is told to die, with what its word says after each
+/// tick; returns how long that took.
+fn ticks_to_the_kill(world: &mut World, mut word: impl FnMut(Nanos) -> (u32, Nanos)) -> Nanos {
+    let began = world.now;
+    while world.sims[&WorkerId(0)].told != world::Told::Die {
+        let slot = &mut world.sims.get_mut(&WorkerId(0)).unwrap().slots[0];
+        (slot.started, slot.since) = word(world.now - began);
+        world.now += 1;
+        world.feed(Event::Tick);
+        assert!(world.now - began < 50, "it lives on: {world:#?}");
+    }
+    world.now - began
+}
+
+/// Invariant 9: a worker whose word says anything at all is killed. The task
+/// that it should have run has timed out, what it finished before is delivered,
+/// and the rest runs elsewhere. Where all is said to be finished nobody is
+/// blamed: the results are there or they are not.
+#[test]
+fn a_deadline_ends_in_a_kill_whatever_the_word_says() {
+    type Word = fn(Nanos) -> (u32, Nanos);
+    let lies: [(&str, Word, Option<u64>); 7] = [
+        ("nothing ever starts", |_| (0, 0), Some(0)),
+        ("it started just now, always", |now| (1, now + 1), Some(0)),
+        ("it will have started", |_| (1, Nanos::MAX), Some(0)),
+        ("it had started, and then not", |now| (u32::from(now < 2), 0), Some(0)),
+        ("the second runs, and then the first", |now| (if now < 2 { 2 } else { 1 }, now), Some(1)),
+        ("to and fro", |now| ((now % 2) as u32, Nanos::MAX), Some(0)),
+        ("all is finished and never reported", |_| (3, 0), None),
+    ];
+    for (lie, word, blamed) in lies {
+        let budget = Budget { submits: 1, largest: 4, ..CALM };
+        let config = Config { workers: 1, grace: 3, max_tasks: None, ..config() };
+        let mut world = World::new(config, budget);
+        world.make(&Move::Submit(4));
+        world.make(&Move::Ready(WorkerId(0)));
+        assert_eq!(world.sims[&WorkerId(0)].slots[0].tasks, [0, 1]);
+        let took = ticks_to_the_kill(&mut world, word);
+        assert!((2..=2 + 2 + 3 + 1).contains(&took), "{lie}: {took}");
+        let mut out = Vec::new();
+        let started = world::words(&world.sims[&WorkerId(0)]);
+        let event = Event::Exited { worker: WorkerId(0), started };
+        world.supervisor.step(world.now, event, &mut out);
+        let (mut finished, mut delivered) = (Vec::new(), 0);
+        for action in &out {
+            match action {
+                Action::Finish { run, verdict } => finished.push((run.first, run.len, *verdict)),
+                Action::Deliver { runs, .. } => {
+                    delivered += runs.iter().map(|run| u64::from(run.len)).sum::<u64>();
+                }
+                _ => {}
+            }
+        }
+        let expected: Vec<_> =
+            blamed.map(|task| (task, 1, Verdict::TimedOut)).into_iter().collect();
+        assert_eq!(finished, expected, "{lie}");
+        assert_eq!(delivered, blamed.unwrap_or(2), "{lie}");
+        assert_eq!(world.supervisor.queued, 4 - delivered - finished.len() as u64, "{lie}");
+    }
 }
