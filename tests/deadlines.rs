@@ -1,20 +1,32 @@
-//! A deadline reaches whatever runs under it: tasks, lanes, children, closures
-//! and the ends of queues. On the paused clock, under perturbed schedules.
+//! A deadline ends the future that was put under it, can be read by what runs
+//! there, and reaches nothing else: not what is shared, spawned, gathered,
+//! offloaded, given grace or handed back. On the paused clock, under perturbed
+//! schedules.
 #![cfg(not(loom))]
 #![allow(missing_docs, reason = "a test binary")]
 #![allow(clippy::async_yields_async, reason = "a task may outlive the timeout that spawned it")]
 
 mod support;
 
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use selvedge::cancel::Token;
 use selvedge::gather::gather;
 use selvedge::nz;
-use selvedge::offload::Pool;
+use selvedge::offload::{Pool, Work};
 use selvedge::outcome::{Outcome, TimedOut};
+use selvedge::pipeline::Flow;
 use selvedge::queue::{self, RecvTimeoutError, SendTimeoutError};
-use selvedge::scope::scope;
-use selvedge::timeout::{Deadline, Elapsed, current, inherit, with_timeout, within};
+use selvedge::rate::Limiter;
+use selvedge::scope::{Scope, scope};
+use selvedge::semaphore::Semaphore;
+use selvedge::timeout::{
+    Deadline, Elapsed, Graced, current, free, inherit, with_deadline, with_timeout,
+};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 use support::{paused, perturbed};
+use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
@@ -72,17 +84,18 @@ fn a_send_ends_at_the_inherited_deadline_and_gives_its_value_back() {
 fn a_queue_in_a_gather_and_in_a_scope_ends_at_the_deadline_of_the_whole() {
     perturbed(|perturb| async move {
         let (_tx, rx) = queue::unbounded::<u8>();
-        let items = (0..3).map({
-            let rx = rx.clone();
-            move |_| {
+        let items = |deadline| {
+            let (rx, perturb) = (rx.clone(), perturb.clone());
+            (0..3).map(move |_| {
                 let rx = rx.clone();
-                perturb.around(async move { rx.recv_async().by_deadline().await })
-            }
-        });
+                perturb
+                    .around(inherit(deadline, async move { rx.recv_async().by_deadline().await }))
+            })
+        };
         let whole = async {
             // Not interrupted by the timeout around it: spawned, and awaited
             // elsewhere.
-            tokio::spawn(inherit(current(), gather(items).collect()))
+            tokio::spawn(gather(items(current())).collect())
         };
         let whole = with_timeout(whole, ms(100)).await.unwrap();
         let start = Instant::now();
@@ -181,6 +194,7 @@ fn three_nested_deadlines_are_told_by_the_first_that_passes() {
                 Ok(Ok(Err(elapsed))) | Ok(Err(elapsed)) | Err(elapsed) => elapsed,
                 Ok(Ok(Ok(()))) => panic!("it cannot end"),
             };
+            // The inner ones are dropped by the first that passes.
             let first = inner.min(middle).min(outer);
             let name = if first == inner {
                 "inner"
@@ -195,31 +209,259 @@ fn three_nested_deadlines_are_told_by_the_first_that_passes() {
 }
 
 #[test]
-fn lanes_and_closures_are_under_the_deadline_of_their_caller() {
+fn a_closure_is_under_the_deadline_that_it_is_submitted_with() {
     perturbed(|perturb| async move {
-        let start = Instant::now();
         let deadline = Some(Deadline::after(ms(100)).named("outer"));
-        let items = (0..3).map({
-            let perturb = perturb.clone();
-            move |n| {
-                perturb.around(async move {
-                    let inner = with_timeout(sleep(ms(900)), ms(500 + n)).named("inner");
-                    inner.await.map_err(TimedOut::from)
-                })
-            }
-        });
-        let outcomes = inherit(deadline, perturb.around(gather(items).collect())).await.unwrap();
-        for outcome in outcomes {
-            assert_eq!(outcome, Outcome::Err(TimedOut::new("outer", ms(100))));
-        }
-        assert_eq!(start.elapsed(), ms(100));
-
+        sleep(ms(100)).await;
         let pool = Pool::inline();
-        let run = || pool.run(|work| (work.deadline(), work.should_stop()));
+        let run = |deadline| {
+            let seen = |work: &Work| (work.deadline(), work.should_stop(), current());
+            perturb.around(pool.run_by(deadline, seen))
+        };
         // It has passed: the closure is not started.
-        let late = within(deadline, || spawn(run()).poll().map(|outcome| format!("{outcome:?}")));
-        assert!(assert_ready!(late).contains("TimedOut"));
+        assert_eq!(run(deadline).await, Outcome::TimedOut(TimedOut::new("outer", ms(100))));
         let ahead = Some(Deadline::after(ms(100)));
-        assert_eq!(inherit(ahead, run()).await, Outcome::Ok((ahead, false)));
+        assert_eq!(run(ahead).await, Outcome::Ok((ahead, false, ahead)));
+        // Not the one that the caller is under.
+        assert_eq!(inherit(deadline, run(None)).await, Outcome::Ok((None, false, None)));
+        assert_eq!(inherit(deadline, run(ahead)).await, Outcome::Ok((ahead, false, ahead)));
     });
+}
+
+/// Five seconds of work, by a timeout of its own that allows for a minute.
+async fn load() -> Result<u32, Elapsed> {
+    let work = async {
+        sleep(ms(5_000)).await;
+        42
+    };
+    with_timeout(work, ms(60_000)).await
+}
+
+#[test]
+fn grace_and_detaching_reach_work_with_a_timeout_of_its_own() {
+    perturbed(|perturb| async move {
+        let token = Token::new();
+        let mine = token.clone();
+        let work = async move {
+            mine.cancelled().await;
+            sleep(ms(2_000)).await;
+            "saved"
+        };
+        let work = perturb.around(with_timeout(work, ms(60_000)));
+        let ended = with_timeout(work, ms(1_000)).or_grace(token.clone(), ms(10_000)).await;
+        assert!(matches!(ended, Graced::Late(Ok("saved"), _)), "{ended:?}");
+        assert!(token.is_cancelled());
+
+        let work = Box::pin(perturb.around(load()));
+        let detached = with_timeout(work, ms(1_000)).or_detach().await.unwrap_err();
+        assert_eq!(detached.future.await, Ok(42));
+    });
+}
+
+#[test]
+fn one_waiters_deadline_does_not_end_what_others_share() {
+    perturbed(|perturb| async move {
+        let shared = perturb.around(load()).shared();
+        let hasty = with_timeout(shared.clone(), ms(1_000)).named("hasty").await;
+        assert_eq!(hasty.unwrap_err().deadline().name(), "hasty");
+        assert_eq!(shared.await, Ok(42));
+
+        let mut set = FuturesUnordered::from_iter([perturb.around(load())]);
+        assert!(with_timeout(set.next(), ms(1_000)).await.is_err());
+        assert_eq!(set.next().await, Some(Ok(42)));
+
+        let local = LocalSet::new();
+        let task = local.spawn_local(perturb.around(load()));
+        assert!(with_timeout(local.run_until(sleep(ms(10_000))), ms(1_000)).await.is_err());
+        local.await;
+        assert_eq!(task.await.unwrap(), Ok(42));
+    });
+}
+
+#[test]
+fn work_that_is_begun_under_a_timeout_does_not_end_with_it() {
+    perturbed(|perturb| async move {
+        let opened = async { gather([perturb.around(load())]).stream() };
+        let mut stream = with_timeout(opened, ms(1_000)).await.unwrap();
+        assert_eq!(stream.next().await, Some(Ok((0, Outcome::Ok(42)))));
+
+        let opened = async { gather([perturb.around(free(async { Ok::<_, ()>(current()) }))]) };
+        let gathered = with_timeout(opened, ms(1_000)).await.unwrap();
+        let read = inherit(Some(Deadline::after(ms(1))), gathered.collect()).await.unwrap();
+        assert_eq!(read.into_vec(), [Outcome::Ok(None)]);
+
+        // A lane is spawned: it reads none, whoever collects.
+        let items = [async { Ok::<_, ()>(current()) }];
+        let read = inherit(Some(Deadline::after(ms(1))), gather(items).collect()).await.unwrap();
+        assert_eq!(read.into_vec(), [Outcome::Ok(None)]);
+
+        // A child of a scope reads that of the body, and is not cut by it.
+        let body = |scope: Scope<TimedOut>| {
+            let child = perturb.around(async {
+                assert_eq!(current().unwrap().name(), "outer");
+                load().await.map(drop).map_err(TimedOut::from)
+            });
+            async move {
+                scope.spawn(child);
+                Ok(())
+            }
+        };
+        let outer = Some(Deadline::after(ms(1_000)).named("outer"));
+        assert_eq!(inherit(outer, scope().run(body)).await.outcome, Outcome::Ok(()));
+    });
+}
+
+#[test]
+fn a_free_future_reads_no_deadline() {
+    paused().block_on(async {
+        let nested = free(async {
+            let inner = with_timeout(async { current().unwrap().name() }, ms(50)).named("inner");
+            (current(), inner.await)
+        });
+        assert_eq!(with_timeout(nested, ms(1)).await, Ok((None, Ok("inner"))));
+        // What is cut is the free future itself.
+        assert!(with_timeout(free(sleep(ms(50))), ms(1)).await.is_err());
+
+        // Only what asks for a deadline is ended by it.
+        let (_tx, rx) = queue::unbounded::<u8>();
+        let soon = || Some(Deadline::after(ms(10)));
+        let waits = |read| {
+            let rx = &rx;
+            async move {
+                let receive = inherit(soon(), async {
+                    if read {
+                        rx.recv_async().by_deadline().await.is_err()
+                    } else {
+                        rx.recv_async().await.is_err()
+                    }
+                });
+                tokio::time::timeout(ms(1_000), receive).await.is_ok()
+            }
+        };
+        assert_eq!((waits(true).await, waits(false).await), (true, false));
+    });
+}
+
+/// A timeout that no clock can hold is no timeout, in every place that takes
+/// one; and one of nothing has passed.
+mod beyond_the_clock {
+    use super::*;
+
+    /// The largest, which no clock holds; one less; a nanosecond; nothing.
+    const TABLE: [(Duration, bool); 4] = [
+        (Duration::MAX, true),
+        (Duration::MAX.saturating_sub(Duration::from_nanos(1)), true),
+        (Duration::from_nanos(1), false),
+        (Duration::ZERO, false),
+    ];
+
+    /// Whether `future` outlives a hundred years of the paused clock.
+    async fn lasts<F: Future>(future: F) -> bool {
+        let century = Duration::from_secs(100 * 365 * 86_400);
+        tokio::time::timeout_at(Instant::now() + century, future).await.is_err()
+    }
+
+    fn never<T>() -> std::future::Pending<T> {
+        std::future::pending()
+    }
+
+    async fn scoped(grace: Duration, cleanup: Duration) {
+        let stop = Token::new();
+        stop.cancel();
+        let running = scope::<()>().token(&stop).grace(grace).cleanup_within(cleanup);
+        drop(running.on_exit("cleanup", never()).run(|_| never::<Result<(), ()>>()).await);
+    }
+
+    #[test]
+    fn never_passes() {
+        for (allowance, for_ever) in TABLE {
+            paused().block_on(async {
+                let check = |what, lasted| assert_eq!(lasted, for_ever, "{what}({allowance:?})");
+                let deadline = Deadline::after(allowance);
+                check("with_timeout", lasts(with_timeout(never::<()>(), allowance)).await);
+                check("with_deadline", lasts(with_deadline(never::<()>(), deadline)).await);
+                let graced =
+                    with_timeout(never::<()>(), Duration::ZERO).or_grace(Token::new(), allowance);
+                check("or_grace", lasts(graced).await);
+                let detached = with_timeout(never::<()>(), allowance).or_detach();
+                check("or_detach", lasts(detached).await);
+                check("rt::sleep", lasts(selvedge::exercises::maybe_slow(allowance)).await);
+
+                let (tx, rx) = queue::bounded::<u8>(nz!(1));
+                tx.try_send(1).unwrap();
+                let read = Some(deadline);
+                check("send", lasts(inherit(read, tx.send_async(1).by_deadline())).await);
+                rx.try_recv().unwrap();
+                check("recv", lasts(inherit(read, rx.recv_async().by_deadline())).await);
+
+                // A limiter: paused, so that nobody knows when.
+                let limiter = Limiter::per_second(nz!(1));
+                limiter.pause();
+                check("acquire", lasts(inherit(read, limiter.acquire(1).by_deadline())).await);
+                check("reserve", lasts(inherit(read, limiter.reserve(1).by_deadline())).await);
+
+                check("scope.grace", lasts(scoped(allowance, Duration::ZERO)).await);
+                check("cleanup_within", lasts(scoped(Duration::ZERO, allowance)).await);
+                let each = || gather([never::<Result<(), ()>>()]).each_within(allowance);
+                check("each_within", lasts(each().collect()).await);
+                check("each_within", lasts(each().collect_in_place()).await);
+                check("stream", lasts(each().stream().next()).await);
+                let stop = Token::new();
+                let graced =
+                    gather([never::<Result<(), ()>>()]).token(stop.clone()).grace(allowance);
+                let stopping = async { tokio::join!(graced.collect(), async { stop.cancel() }) };
+                check("gather.grace", lasts(stopping).await);
+
+                let stage = |_| never::<Result<i32, selvedge::pipeline::Reason>>();
+                let flow = Flow::lines("lines", ["a"]).tasks("wait", nz!(1), stage);
+                let run = flow.within(allowance).fold(0, |_, _| Ok(()));
+                check("Flow::within", lasts(run).await);
+
+                let job = Pool::inline().run_by(deadline, |_| ()).await;
+                assert_eq!(job.is_ok(), for_ever, "run_by({allowance:?}): {job:?}");
+            });
+        }
+    }
+
+    /// What blocks a thread: it is let go by the event, and not before.
+    #[test]
+    fn never_passes_for_threads() {
+        for (allowance, for_ever) in TABLE {
+            let (tx, rx) = queue::bounded(nz!(1));
+            let semaphore = Arc::new(Semaphore::new(0));
+            let stop = Token::new();
+            let waiters = [
+                thread::spawn(move || rx.recv_timeout(allowance).is_ok()),
+                thread::spawn({
+                    let semaphore = Arc::clone(&semaphore);
+                    move || semaphore.acquire_timeout(1, allowance).is_ok()
+                }),
+                thread::spawn({
+                    let stop = stop.clone();
+                    move || {
+                        stop.wait_blocking(Instant::now().into_std().checked_add(allowance))
+                            .is_some()
+                    }
+                }),
+            ];
+            if for_ever {
+                thread::sleep(ms(30));
+                assert!(waiters.iter().all(|waiter| !waiter.is_finished()), "{allowance:?}");
+                tx.send(1).unwrap();
+                semaphore.add_permits(1);
+                stop.cancel();
+            }
+            for (what, waiter) in ["recv", "acquire", "wait_blocking"].into_iter().zip(waiters) {
+                assert_eq!(waiter.join().unwrap(), for_ever, "{what}({allowance:?})");
+            }
+            let (tx, rx) = queue::bounded(nz!(1));
+            tx.send(1).unwrap();
+            let sender = thread::spawn(move || tx.send_timeout(2, allowance).is_ok());
+            if for_ever {
+                thread::sleep(ms(10));
+                assert_eq!(rx.recv().ok(), Some(1));
+            }
+            assert_eq!(sender.join().unwrap(), for_ever, "send({allowance:?})");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use selvedge::nz;
 use selvedge::offload::{Job, Pool, SubmitError, to_thread};
 use selvedge::outcome::Outcome;
 use selvedge::sync::future::block_on;
-use selvedge::timeout::{Deadline, with_timeout, within};
+use selvedge::timeout::Deadline;
 use std::sync::mpsc;
 use std::time::Duration;
 use support::{paused, perturbed};
@@ -114,7 +114,7 @@ fn a_closed_pool_gives_the_closure_back() {
 fn a_deadline_that_has_passed_keeps_the_closure_from_starting() {
     let pool = Pool::new(nz!(1), 0);
     let deadline = Some(Deadline::after(Duration::ZERO).named("gone"));
-    let ended = within(deadline, || block_on(pool.run(|_| panic!("it ran"))));
+    let ended = block_on(pool.run_by(deadline, |_| panic!("it ran")));
     assert!(matches!(ended, Outcome::TimedOut(which) if which.deadline() == "gone"));
 }
 
@@ -122,13 +122,13 @@ fn a_deadline_that_has_passed_keeps_the_closure_from_starting() {
 fn the_deadline_reaches_the_closure() {
     perturbed(|perturb| async move {
         let pool = Pool::inline();
-        let run = pool.run(|work| {
+        let deadline = Deadline::after(Duration::from_secs(3));
+        let run = pool.run_by(deadline, |work| {
             let seen = selvedge::timeout::current();
             assert_eq!(seen, work.deadline());
             seen.unwrap().remaining()
         });
-        let left = with_timeout(perturb.around(run), Duration::from_secs(3)).await.unwrap();
-        assert_eq!(left, Outcome::Ok(Duration::from_secs(3)));
+        assert_eq!(perturb.around(run).await, Outcome::Ok(Duration::from_secs(3)));
     });
 }
 

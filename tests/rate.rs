@@ -231,19 +231,25 @@ fn a_deadline_that_cannot_be_met_fails_at_once() {
         let limiter = Limiter::per_second(nz!(1));
         limiter.acquire(1).await.unwrap();
         let start = Instant::now();
-        let late = with_timeout(limiter.acquire(1), ms(999)).named("whole").await.unwrap();
+        let late =
+            with_timeout(limiter.acquire(1).by_deadline(), ms(999)).named("whole").await.unwrap();
         let Err(AcquireError::Late(late)) = late else { panic!("{late:?}") };
         assert_eq!(late.deadline.name(), "whole");
         assert_eq!(late.needs, Some(ms(1_000)));
         assert_eq!(start.elapsed(), Duration::ZERO);
+        // Who does not ask for the deadline waits, and is dropped by it.
+        assert!(with_timeout(limiter.acquire(1), ms(999)).await.is_err());
+        assert_eq!(start.elapsed(), ms(999));
+        sleep(ms(1)).await;
+        limiter.acquire(1).await.unwrap();
         // In time with nothing to spare is in time.
-        assert_eq!(with_timeout(limiter.acquire(1), ms(1_000)).await, Ok(Ok(())));
+        assert_eq!(with_timeout(limiter.acquire(1).by_deadline(), ms(1_000)).await, Ok(Ok(())));
         // Those in line count.
         let mut first = pin!(limiter.acquire(1));
         let second = async {
-            let late = with_timeout(limiter.acquire(1), ms(1_999)).await.unwrap();
+            let late = with_timeout(limiter.acquire(1).by_deadline(), ms(1_999)).await.unwrap();
             assert!(matches!(late, Err(AcquireError::Late(_))));
-            with_timeout(async { limiter.acquire(1).await }, ms(2_000)).await
+            with_timeout(async { limiter.acquire(1).by_deadline().await }, ms(2_000)).await
         };
         let both = async { tokio::join!(first.as_mut(), second) };
         assert_eq!(both.await, (Ok(()), Ok(Ok(()))));
@@ -258,7 +264,7 @@ fn a_deadline_that_becomes_impossible_ends_the_wait() {
         limiter.acquire(1).await.unwrap();
         // Told the deadline, and not interrupted by it.
         let deadline = Deadline::after(ms(5_000));
-        let mut waiting = spawn(limiter.acquire(1));
+        let mut waiting = spawn(limiter.acquire(1).by_deadline());
         assert_pending!(within(Some(deadline), || waiting.poll()));
         limiter.set_rate(Rate::every(Duration::from_secs(100)));
         sleep(ms(1_001)).await;
@@ -268,7 +274,7 @@ fn a_deadline_that_becomes_impossible_ends_the_wait() {
         limiter.pause();
         let start = Instant::now();
         let deadline = Deadline::after(ms(5_000));
-        let mut waiting = pin!(limiter.acquire(1));
+        let mut waiting = pin!(limiter.acquire(1).by_deadline());
         let late = poll_fn(|cx| within(Some(deadline), || waiting.as_mut().poll(cx))).await;
         assert!(matches!(late, Err(AcquireError::Late(late)) if late.needs.is_none()));
         assert_eq!(start.elapsed(), ms(5_000));
@@ -285,11 +291,11 @@ fn a_thread_waits_under_its_deadline() {
     }
     assert!(start.elapsed() >= ms(29), "{:?}", start.elapsed());
     limiter.set_rate(Rate::every(Duration::from_secs(3_600)));
-    let late = within(Some(Deadline::after(ms(50))), || limiter.acquire_blocking(1));
+    let late = limiter.acquire_deadline(1, Deadline::after(ms(50)));
     assert!(matches!(late, Err(AcquireError::Late(_))));
     // Paused while it stands in line: it gives up at its deadline.
     limiter.pause();
-    let late = within(Some(Deadline::after(ms(5))), || limiter.acquire_blocking(1));
+    let late = limiter.reserve_deadline(1, Deadline::after(ms(5))).map(drop);
     assert!(matches!(late, Err(AcquireError::Late(late)) if late.needs.is_none()));
     assert_eq!(limiter.stats().waiting, 0);
 }

@@ -6,7 +6,7 @@ use super::{Interrupted, Progress};
 use crate::outcome::{IntoOutcome, Panic};
 use crate::rt::{self, Abort, Handle};
 use crate::sync::{Arc, Mutex};
-use crate::timeout::{self, Deadline, inherit};
+use crate::timeout::free;
 use crate::wait::{Ticket, WaitList, Waiter};
 use futures_core::Stream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,6 @@ pub(super) struct Shared<S: Stream<Item: Future<Output: IntoOutcome>>> {
     limit: usize,
     window: usize,
     each: Option<Duration>,
-    inherited: Option<Deadline>,
     hook: Option<Hook>,
     runtime: Handle,
 }
@@ -100,7 +99,6 @@ where
             limit,
             window,
             each,
-            inherited: timeout::current(),
             hook,
             runtime: Handle::current(),
         });
@@ -113,7 +111,7 @@ where
     fn spawn_lane(self: &Arc<Self>) {
         let shared = Arc::clone(self);
         let lane = Lane { shared, ticket: None, pulls: false, spawned: false };
-        let task = self.runtime.spawn(inherit(self.inherited, lane.run()));
+        let task = self.runtime.spawn(free(lane.run()));
         let abort = task.abort_handle();
         drop(task);
         let mut state = self.state.lock();

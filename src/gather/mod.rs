@@ -38,6 +38,13 @@
 //! 5. *Joined*: the result is there only when all lanes have ended, and with
 //!    them the futures that they ran.
 //!
+//! # Deadlines
+//!
+//! An item has the deadline of [`Gather::each_within`], and what its caller
+//! wraps it in; a deadline that the caller is under ends the gather and not
+//! an item. Items of the spawned forms cannot read it either: to hand it on,
+//! give each item [`inherit`](crate::timeout::inherit)`(current(), item)`.
+//!
 //! # Progress
 //!
 //! Spawned lanes run whether the consumer polls or not, up to the window. One

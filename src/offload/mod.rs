@@ -40,10 +40,9 @@
 
 use crate::cancel::Token;
 use crate::outcome::{Cancelled, Outcome, Panic, TimedOut};
-use crate::rt;
 use crate::semaphore::{OwnedPermit, Semaphore, TryAcquireError};
 use crate::sync::{Arc, Condvar, Mutex, thread};
-use crate::timeout::{self, Deadline, within};
+use crate::timeout::{Deadline, exactly};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
@@ -115,7 +114,7 @@ impl Work {
         &self.token
     }
 
-    /// The deadline that the submitter was under.
+    /// The deadline that the closure was submitted with.
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
         self.deadline
@@ -125,8 +124,7 @@ impl Work {
     /// clock if there is a deadline.
     #[must_use]
     pub fn should_stop(&self) -> bool {
-        self.token.is_cancelled()
-            || self.deadline.is_some_and(|deadline| deadline.remaining().is_zero())
+        self.token.is_cancelled() || self.deadline.is_some_and(|deadline| deadline.has_passed())
     }
 }
 
@@ -179,9 +177,7 @@ impl Pool {
         Self { shared: Arc::new(Shared { room, workers, inline, state, work: Condvar::new() }) }
     }
 
-    /// Waits for room, in order, and submits `f`. It inherits the deadline
-    /// that the caller is under: if that has passed before it starts, it is
-    /// `TimedOut` and never run.
+    /// Waits for room, in order, and submits `f`.
     ///
     /// # Errors
     ///
@@ -195,8 +191,47 @@ impl Pool {
         F: FnOnce(&Work) -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.submit_by(None, f).await
+    }
+
+    /// [`submit`](Self::submit) with a deadline: if that has passed before `f`
+    /// starts, the job is `TimedOut` and `f` is never run. While `f` runs, it
+    /// can read the deadline ([`Work::deadline`]).
+    ///
+    /// To hand on the deadline that the caller is under, pass
+    /// [`timeout::current()`](crate::timeout::current).
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Closed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops `f`.
+    ///
+    /// ```
+    /// use selvedge::{nz, offload::Pool, outcome::Outcome, timeout::Deadline};
+    /// use std::time::Duration;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let pool = Pool::new(nz!(1), 0);
+    /// let passed = Deadline::after(Duration::ZERO);
+    /// let job = pool.submit_by(passed, |_| "late").await.ok().unwrap();
+    /// assert!(matches!(job.await, Outcome::TimedOut(_)));
+    /// # });
+    /// ```
+    pub async fn submit_by<T, F>(
+        &self,
+        deadline: impl Into<Option<Deadline>>,
+        f: F,
+    ) -> Result<Job<T>, SubmitError<F>>
+    where
+        F: FnOnce(&Work) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let deadline = deadline.into();
         match Semaphore::acquire_owned(&self.shared.room, 1).await {
-            Ok(permit) => self.start(permit, f),
+            Ok(permit) => self.start(permit, deadline, f),
             Err(_) => Err(SubmitError::Closed(f)),
         }
     }
@@ -212,7 +247,7 @@ impl Pool {
         T: Send + 'static,
     {
         match Semaphore::try_acquire_owned(&self.shared.room, 1) {
-            Ok(permit) => self.start(permit, f),
+            Ok(permit) => self.start(permit, None, f),
             Err(TryAcquireError::NoPermits) => Err(SubmitError::Full(f)),
             Err(TryAcquireError::Closed) => Err(SubmitError::Closed(f)),
         }
@@ -229,7 +264,24 @@ impl Pool {
         F: FnOnce(&Work) -> T + Send + 'static,
         T: Send + 'static,
     {
-        match self.submit(f).await {
+        self.run_by(None, f).await
+    }
+
+    /// [`run`](Self::run) with a deadline, as [`submit_by`](Self::submit_by).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_by<T, F>(
+        &self,
+        deadline: impl Into<Option<Deadline>>,
+        f: F,
+    ) -> Outcome<T, Infallible>
+    where
+        F: FnOnce(&Work) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.submit_by(deadline, f).await {
             Ok(job) => job.await,
             Err(_) => Outcome::Cancelled(closed()),
         }
@@ -260,7 +312,12 @@ impl Pool {
         }
     }
 
-    fn start<T, F>(&self, permit: OwnedPermit, f: F) -> Result<Job<T>, SubmitError<F>>
+    fn start<T, F>(
+        &self,
+        permit: OwnedPermit,
+        deadline: Option<Deadline>,
+        f: F,
+    ) -> Result<Job<T>, SubmitError<F>>
     where
         F: FnOnce(&Work) -> T + Send + 'static,
         T: Send + 'static,
@@ -268,7 +325,7 @@ impl Pool {
         let state = SlotState { outcome: None, waker: None, running: false, abandoned: false };
         let slot = Arc::new(Slot { pool: Arc::clone(&self.shared), state: Mutex::new(state) });
         let token = Token::new();
-        let work = Work { token: token.clone(), deadline: timeout::current() };
+        let work = Work { token: token.clone(), deadline };
         let promise = Promise { slot: Some(Arc::clone(&slot)), permit: Some(permit) };
         let task: Box<dyn FnOnce() + Send> = Box::new(move || promise.keep(&work, f));
         let mut job = Job { slot, token, inline: None };
@@ -353,7 +410,7 @@ impl<T> Promise<T> {
             return self.publish(Outcome::Cancelled(cancelled));
         }
         if let Some(deadline) = work.deadline
-            && deadline.instant() <= rt::now()
+            && deadline.has_passed()
         {
             drop(f);
             let timed_out = TimedOut::new(deadline.name(), deadline.allowance());
@@ -366,7 +423,7 @@ impl<T> Promise<T> {
             state.running = true;
             slot.pool.state.lock().running += 1;
         }
-        let result = catch_unwind(AssertUnwindSafe(|| within(work.deadline, || f(work))));
+        let result = catch_unwind(AssertUnwindSafe(|| exactly(work.deadline, || f(work))));
         {
             let mut state = slot.state.lock();
             state.running = false;
@@ -465,8 +522,24 @@ where
     F: FnOnce(&Work) -> T + Send + 'static,
     T: Send + 'static,
 {
+    to_thread_by(None, f).await
+}
+
+/// [`to_thread`] with a deadline, as [`Pool::submit_by`].
+///
+/// # Cancel safety
+///
+/// As [`Pool::run`].
+pub async fn to_thread_by<T, F>(
+    deadline: impl Into<Option<Deadline>>,
+    f: F,
+) -> Outcome<T, Infallible>
+where
+    F: FnOnce(&Work) -> T + Send + 'static,
+    T: Send + 'static,
+{
     static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(Pool::sized_to_cores).run(f).await
+    POOL.get_or_init(Pool::sized_to_cores).run_by(deadline, f).await
 }
 
 impl fmt::Debug for Pool {

@@ -2,10 +2,10 @@
 //!
 //! A plain `send_async` or `recv_async` waits for as long as it is polled: a
 //! [`with_timeout`](crate::timeout::with_timeout) around it drops it, and a
-//! value that was not sent goes with it. In a task that only *inherited* its
-//! deadline (it was spawned with [`inherit`](crate::timeout::inherit), by a
-//! gather, by a scope) nobody would drop it at all. `by_deadline` is for both:
-//! the wait itself ends, with an error of the queue, and gives the value back.
+//! value that was not sent goes with it. In a task that only reads a deadline
+//! (it was spawned with [`inherit`](crate::timeout::inherit), or by a scope)
+//! nothing would drop it at all. `by_deadline` is for both: the wait itself
+//! ends, with an error of the queue, and returns the value.
 
 use super::error::{RecvTimeoutError, SendError, SendTimeoutError};
 use super::future::{RecvFuture, RecvManyFuture, SendFuture};
@@ -16,9 +16,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 impl<T> SendFuture<'_, T> {
-    /// Waits for room until the deadline that the task is under
+    /// Waits for room until the deadline that the caller can read
     /// ([`timeout::current`](crate::timeout::current)) when it first has to
-    /// wait, if it is under one.
+    /// wait, if there is one.
     ///
     /// # Errors
     ///
@@ -48,9 +48,9 @@ impl<T> SendFuture<'_, T> {
 }
 
 impl<T> RecvFuture<'_, T> {
-    /// Waits for an item until the deadline that the task is under
+    /// Waits for an item until the deadline that the caller can read
     /// ([`timeout::current`](crate::timeout::current)) when it first has to
-    /// wait, if it is under one.
+    /// wait, if there is one.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl<T> RecvManyFuture<'_, T> {
     }
 }
 
-/// A send or a receive that ends at the deadline of its task: see
+/// A send or a receive that ends at the deadline that it can read: see
 /// [`SendFuture::by_deadline`].
 #[must_use = "a future does nothing unless it is polled"]
 pub struct ByDeadline<F> {
@@ -103,8 +103,8 @@ impl<F: Future + Unpin> ByDeadline<F> {
         }
         if !self.asked {
             self.asked = true;
-            let deadline = timeout::current();
-            self.sleep = deadline.map(|deadline| Box::pin(rt::sleep_until(deadline.instant())));
+            let at = timeout::current().and_then(|deadline| deadline.instant());
+            self.sleep = at.map(|at| Box::pin(rt::sleep_until(at)));
         }
         let Some(sleep) = &mut self.sleep else { return Poll::Pending };
         sleep.as_mut().poll(context).map(|()| None)

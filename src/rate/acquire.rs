@@ -29,12 +29,20 @@ pub(super) struct Wait<H: Deref<Target = Limiter>> {
     // None once it is over.
     limiter: Option<H>,
     pub(super) permits: usize,
-    /// Whether a deadline is asked for; streams have nobody to tell.
-    bounded: bool,
+    pub(super) bound: Bound,
     /// Whether the permits may come back after they are picked up.
     holds: bool,
     place: Option<Place>,
     alarm: Alarm,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bound {
+    Never,
+    /// Until the deadline that the caller can read at the first wait.
+    Readable,
+    Until(Deadline),
 }
 
 /// A place in line.
@@ -72,25 +80,25 @@ impl Now {
 }
 
 impl Limiter {
-    /// Waits for `n` permits, all at once. Nothing is given at once.
+    /// Waits for `n` permits, all together. Zero permits are granted
+    /// immediately.
     ///
     /// # Errors
     ///
-    /// [`AcquireError::Late`] at once if the permits cannot be there by the
-    /// deadline that the caller is under (see [`timeout`]), and at the deadline
-    /// if the limiter was slowed down meanwhile; [`AcquireError::TooMany`] if
-    /// `n` is more than the burst.
+    /// [`AcquireError::TooMany`] if `n` is more than the burst; and
+    /// [`AcquireError::Late`] from the form with a deadline alone:
+    /// [`Acquire::by_deadline`].
     ///
     /// # Cancel safety
     ///
     /// See [`Acquire`].
     pub fn acquire(&self, n: usize) -> Acquire<&Self> {
-        Acquire { wait: Wait::new(self, n, true, false) }
+        Acquire { wait: Wait::new(self, n, Bound::Never, false) }
     }
 
     /// [`acquire`](Self::acquire), to move into a task.
     pub fn acquire_owned(this: &Arc<Self>, n: usize) -> Acquire<Arc<Self>> {
-        Acquire { wait: Wait::new(Arc::clone(this), n, true, false) }
+        Acquire { wait: Wait::new(Arc::clone(this), n, Bound::Never, false) }
     }
 
     /// Blocks the calling thread until it has `n` permits. It stands in the
@@ -99,17 +107,66 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire); the deadline is that of
-    /// [`timeout::within`].
+    /// As [`acquire`](Self::acquire).
     pub fn acquire_blocking(&self, n: usize) -> Result<(), AcquireError> {
-        Wait::new(self, n, true, false).block().map(drop)
+        Wait::new(self, n, Bound::Never, false).block().map(drop)
+    }
+
+    /// [`acquire_blocking`](Self::acquire_blocking), until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Acquire::by_deadline`].
+    ///
+    /// ```
+    /// use selvedge::rate::{AcquireError, Limiter};
+    /// use selvedge::{nz, timeout::Deadline};
+    /// use std::time::Duration;
+    ///
+    /// let limiter = Limiter::per_second(nz!(1));
+    /// let soon = Deadline::after(Duration::from_millis(1));
+    /// limiter.acquire_deadline(1, soon)?;
+    /// assert!(matches!(limiter.acquire_deadline(1, soon), Err(AcquireError::Late(_))));
+    /// # Ok::<(), AcquireError>(())
+    /// ```
+    pub fn acquire_deadline(&self, n: usize, deadline: Deadline) -> Result<(), AcquireError> {
+        Wait::new(self, n, Bound::Until(deadline), false).block().map(drop)
+    }
+}
+
+impl<H: Deref<Target = Limiter>> Acquire<H> {
+    /// Waits until the deadline that the caller can read
+    /// ([`timeout::current`]) when it first has to wait, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::Late`]: immediately if the permits cannot be there by
+    /// then, and at the deadline if the limiter was slowed down meanwhile.
+    ///
+    /// ```
+    /// use selvedge::rate::{AcquireError, Limiter};
+    /// use selvedge::{nz, timeout::with_timeout};
+    /// use std::time::Duration;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+    /// #     .unwrap().block_on(async {
+    /// let limiter = Limiter::per_second(nz!(1));
+    /// limiter.acquire(1).await?;
+    /// let late = with_timeout(limiter.acquire(1).by_deadline(), Duration::from_millis(10));
+    /// assert!(matches!(late.await, Ok(Err(AcquireError::Late(_)))));
+    /// # Ok::<(), AcquireError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn by_deadline(mut self) -> Self {
+        self.wait.bound = Bound::Readable;
+        self
     }
 }
 
 impl<H: Deref<Target = Limiter>> Wait<H> {
-    pub(super) fn new(limiter: H, permits: usize, bounded: bool, holds: bool) -> Self {
+    pub(super) fn new(limiter: H, permits: usize, bound: Bound, holds: bool) -> Self {
         let alarm = Alarm::new();
-        Self { limiter: Some(limiter), permits, bounded, holds, place: None, alarm }
+        Self { limiter: Some(limiter), permits, bound, holds, place: None, alarm }
     }
 
     /// Waits in a task: the id of the grant.
@@ -146,7 +203,7 @@ impl<H: Deref<Target = Limiter>> Wait<H> {
     fn look(&mut self, waiter: impl Fn() -> Waiter) -> Look {
         let limiter = self.limiter.as_deref().expect("polled after it was ready");
         let Some(place) = self.place else {
-            return limiter.arrive(self.permits, self.bounded, self.holds, waiter);
+            return limiter.arrive(self.permits, self.bound, self.holds, waiter);
         };
         let look = limiter.look_again(place, self.holds, waiter());
         if !matches!(look, Look::Until(..)) {
@@ -165,7 +222,7 @@ impl<H: Deref<Target = Limiter>> Wait<H> {
 
 impl Limiter {
     /// The first look: permits at once, or a place in line.
-    fn arrive(&self, n: usize, bounded: bool, holds: bool, waiter: impl Fn() -> Waiter) -> Look {
+    fn arrive(&self, n: usize, bound: Bound, holds: bool, waiter: impl Fn() -> Waiter) -> Look {
         let mut prepared = None;
         loop {
             let now = Now::read();
@@ -180,7 +237,12 @@ impl Limiter {
             let Some((waiter, deadline)) = prepared.take() else {
                 // Unlocked: the clone of a waker is foreign code.
                 drop(state);
-                prepared = Some((waiter(), timeout::current().filter(|_| bounded)));
+                let deadline = match bound {
+                    Bound::Never => None,
+                    Bound::Readable => timeout::current(),
+                    Bound::Until(deadline) => Some(deadline),
+                };
+                prepared = Some((waiter(), deadline));
                 continue;
             };
             let due = now.nanos.saturating_add(wait);
@@ -260,8 +322,8 @@ const GRAIN: u64 = 400_000;
 fn too_late(deadline: Deadline, now: Now, due: u64) -> Option<AcquireError> {
     let needs = (due < u64::MAX).then(|| Duration::from_nanos(due.saturating_sub(now.nanos)));
     let late = match needs {
-        Some(_) => nanos(deadline.instant()) < due,
-        None => deadline.instant() <= now.at,
+        Some(_) => nanos(deadline.instant()?) < due,
+        None => deadline.has_passed_at(now.at),
     };
     late.then_some(AcquireError::Late(Late { deadline, needs }))
 }
@@ -277,8 +339,8 @@ impl Place {
             Some(set) if (due..=due.saturating_add(grain)).contains(&set) => set,
             _ => due.max(now.nanos + grain),
         };
-        let deadline = self.deadline.map_or(u64::MAX, |deadline| nanos(deadline.instant()));
-        let alarm = alarm.min(deadline);
+        let deadline = self.deadline.and_then(|deadline| deadline.instant());
+        let alarm = alarm.min(deadline.map_or(u64::MAX, nanos));
         self.alarm = Some(alarm);
         if alarm == u64::MAX {
             return Look::Until(self, None);

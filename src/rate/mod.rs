@@ -199,7 +199,7 @@ pub enum TryAcquireError {
 /// Why waiting for permits gave none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcquireError {
-    /// They will not be there by the deadline that the caller is under. Known
+    /// They will not be there by the deadline that was asked for. Known
     /// before any time is spent, unless the limiter was slowed down or paused
     /// while the caller stood in line.
     Late(Late),

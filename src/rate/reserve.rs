@@ -1,9 +1,10 @@
 //! Permits that may come back.
 
 use super::AcquireError;
-use super::acquire::{Now, Wait};
+use super::acquire::{Bound, Now, Wait};
 use super::limiter::Limiter;
 use crate::sync::Arc;
+use crate::timeout::Deadline;
 use std::fmt;
 use std::ops::Deref;
 use std::pin::Pin;
@@ -62,12 +63,12 @@ impl Limiter {
     ///
     /// See [`Reserve`].
     pub fn reserve(&self, n: usize) -> Reserve<&Self> {
-        Reserve { wait: Wait::new(self, n, true, true) }
+        Reserve { wait: Wait::new(self, n, Bound::Never, true) }
     }
 
     /// [`reserve`](Self::reserve), for permits that travel.
     pub fn reserve_owned(this: &Arc<Self>, n: usize) -> Reserve<Arc<Self>> {
-        Reserve { wait: Wait::new(Arc::clone(this), n, true, true) }
+        Reserve { wait: Wait::new(Arc::clone(this), n, Bound::Never, true) }
     }
 
     /// Blocks the calling thread until it has `n` permits that may be given
@@ -77,9 +78,35 @@ impl Limiter {
     ///
     /// As [`acquire_blocking`](Self::acquire_blocking).
     pub fn reserve_blocking(&self, n: usize) -> Result<Reservation<&Self>, AcquireError> {
-        let mut wait = Wait::new(self, n, true, true);
+        self.reserve_bound(n, Bound::Never)
+    }
+
+    /// [`reserve_blocking`](Self::reserve_blocking), until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Acquire::by_deadline`](super::Acquire::by_deadline).
+    pub fn reserve_deadline(
+        &self,
+        n: usize,
+        deadline: Deadline,
+    ) -> Result<Reservation<&Self>, AcquireError> {
+        self.reserve_bound(n, Bound::Until(deadline))
+    }
+
+    fn reserve_bound(&self, n: usize, bound: Bound) -> Result<Reservation<&Self>, AcquireError> {
+        let mut wait = Wait::new(self, n, bound, true);
         let id = wait.block()?;
         Ok(Reservation { limiter: Some(self), id, permits: n })
+    }
+}
+
+impl<H: Deref<Target = Limiter>> Reserve<H> {
+    /// Waits until the deadline that the caller can read, as
+    /// [`Acquire::by_deadline`](super::Acquire::by_deadline).
+    pub fn by_deadline(mut self) -> Self {
+        self.wait.bound = Bound::Readable;
+        self
     }
 }
 

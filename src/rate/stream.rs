@@ -1,6 +1,6 @@
 //! Items, one at a time and no faster than a rate.
 
-use super::acquire::Wait;
+use super::acquire::{Bound, Wait};
 use super::limiter::Limiter;
 use crate::sync::Arc;
 use futures_core::Stream;
@@ -46,8 +46,7 @@ pub fn rate_limited<I: IntoIterator>(
 /// streams may share one.
 ///
 /// An item is pulled first and then waits for its permit, so the end of the
-/// source is told at once and costs none. The deadline that the caller is
-/// under is not looked at.
+/// source is told at once and costs none.
 pub fn rate_limited_stream<S: Stream>(
     source: S,
     limiter: impl Into<Arc<Limiter>>,
@@ -129,7 +128,8 @@ impl<S: Stream> Stream for RateLimited<S> {
             }
         }
         let limiter = &*this.limiter;
-        let wait = this.wait.get_or_insert_with(|| Wait::new(Arc::clone(limiter), 1, false, false));
+        let wait =
+            this.wait.get_or_insert_with(|| Wait::new(Arc::clone(limiter), 1, Bound::Never, false));
         let granted = ready!(wait.poll(context));
         debug_assert!(granted.is_ok(), "one is within every burst, and no deadline is asked for");
         *this.wait = None;
@@ -165,7 +165,7 @@ impl<I: Iterator> Iterator for RateLimitedIter<I> {
 
     fn next(&mut self) -> Option<I::Item> {
         let item = self.items.next()?;
-        let granted = Wait::new(&*self.limiter, 1, false, false).block();
+        let granted = Wait::new(&*self.limiter, 1, Bound::Never, false).block();
         debug_assert!(granted.is_ok(), "one is within every burst, and no deadline is asked for");
         Some(item)
     }

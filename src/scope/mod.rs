@@ -334,7 +334,7 @@ async fn drain<E: Send + 'static>(inner: Arc<Inner<E>>) -> Vec<Cleaned<E>> {
             next
         };
         let Some(Cleanup { name, within, mut future }) = next else { return cleaned };
-        let mut timer = pin!(Timer::grace(within));
+        let mut timer = pin!(Timer::relative(within));
         let outcome = poll_fn(|context| {
             let polled = catch_unwind(AssertUnwindSafe(|| {
                 timer.as_mut().poll(context, |context| future.as_mut().poll(context))
@@ -385,6 +385,10 @@ impl<E: Send + 'static> Scope<E> {
     /// Runs `child` as a task of the scope. Its first failure (an error or a
     /// panic) cancels the scope and is its outcome. `false` if the scope has
     /// ended: the child is dropped.
+    ///
+    /// The child can read the deadline that the caller can read
+    /// ([`timeout::current`]), since it does not outlive the scope; the scope
+    /// does not stop it then.
     pub fn spawn<F>(&self, child: F) -> bool
     where
         F: Future<Output = Result<(), E>> + Send + 'static,

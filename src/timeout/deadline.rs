@@ -1,50 +1,56 @@
-//! The deadline that the running task is under.
+//! Deadlines, and the one that the running code can read.
 //!
-//! It is set while a future is polled (or a closure runs) and put back after,
-//! so it follows the task from thread to thread. It is a plain thread-local:
+//! A deadline belongs to the future that was put under it, and ends with it.
+//! While that future is polled (or a closure runs under [`within`]) the
+//! deadline can be read, and that is all: nothing is cut or refused because of
+//! a deadline that it can read, unless it asks for it ([`current`]).
+//!
+//! It is a plain thread-local, set for the time of a poll and put back after:
 //! no runtime is needed to ask for it.
-//!
-//! A relative timeout starts its clock as late as it can (see the parent
-//! module). Until somebody looks at the clock it is an [`Allowance`] that has
-//! not begun; the first look begins all those that are open, at one instant.
 
 use crate::rt::{self, Instant};
 use crate::sync::local_key;
 use std::cell::Cell;
 use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// An instant by which work must be done, and what to call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     name: &'static str,
-    at: Instant,
+    /// `None`: beyond what the clock can hold. It never passes.
+    at: Option<Instant>,
     allowance: Duration,
 }
 
 impl Deadline {
     /// `allowance` from now.
     ///
-    /// Reads the clock. A deadline further away than a clock can hold is put
-    /// some thirty years ahead.
+    /// Reads the clock. A deadline beyond what the clock can hold never passes.
+    ///
+    /// ```
+    /// use selvedge::timeout::Deadline;
+    /// use std::time::Duration;
+    ///
+    /// assert!(Deadline::after(Duration::ZERO).has_passed());
+    /// let never = Deadline::after(Duration::MAX);
+    /// assert_eq!((never.instant(), never.remaining()), (None, Duration::MAX));
+    /// ```
     #[must_use]
     pub fn after(allowance: Duration) -> Self {
-        Self::counted(allowance, rt::now())
+        Self { name: UNNAMED, at: rt::now().checked_add(allowance), allowance }
     }
 
     /// At `at`.
     #[must_use]
     pub fn at(at: Instant) -> Self {
         let allowance = at.saturating_duration_since(rt::now());
-        Self { name: UNNAMED, at, allowance }
+        Self { name: UNNAMED, at: Some(at), allowance }
     }
 
-    pub(super) fn counted(allowance: Duration, from: Instant) -> Self {
-        let at = from.checked_add(allowance).unwrap_or_else(|| from + FAR);
-        Self { name: UNNAMED, at, allowance }
-    }
-
-    /// Gives it a name, for [`Elapsed`](super::Elapsed) to tell.
+    /// Gives it a name, for [`Elapsed`](super::Elapsed) to report.
     #[must_use]
     pub fn named(mut self, name: &'static str) -> Self {
         self.name = name;
@@ -57,9 +63,10 @@ impl Deadline {
         self.name
     }
 
-    /// When it passes.
+    /// When it passes; `None` if that is beyond what the clock can hold: it
+    /// never does.
     #[must_use]
-    pub fn instant(&self) -> Instant {
+    pub fn instant(&self) -> Option<Instant> {
         self.at
     }
 
@@ -69,24 +76,36 @@ impl Deadline {
         self.allowance
     }
 
-    /// How long there still is; zero once it has passed.
+    /// How long there still is: zero once it has passed, [`Duration::MAX`] if
+    /// it never does. Reads the clock.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.at.saturating_duration_since(rt::now())
+        self.at.map_or(Duration::MAX, |at| at.saturating_duration_since(rt::now()))
+    }
+
+    /// Whether it has passed. Reads the clock.
+    #[must_use]
+    pub fn has_passed(&self) -> bool {
+        self.has_passed_at(rt::now())
+    }
+
+    pub(crate) fn has_passed_at(&self, now: Instant) -> bool {
+        self.at.is_some_and(|at| at <= now)
     }
 
     /// The one that passes first; `self` if they pass together.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
-        if other.at < self.at { other } else { self }
+        match (self.at, other.at) {
+            (None, Some(_)) => other,
+            (Some(mine), Some(its)) if its < mine => other,
+            _ => self,
+        }
     }
 }
 
-/// What a deadline is called that was given no name.
-pub(super) const UNNAMED: &str = "timeout";
-
-/// As tokio's own: further ahead than any program runs, and no clock overflows.
-const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+/// The name of a deadline that was given none.
+const UNNAMED: &str = "timeout";
 
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,140 +113,49 @@ impl fmt::Display for Deadline {
     }
 }
 
-/// A timeout whose clock has not begun.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Allowance {
-    pub(super) name: &'static str,
-    pub(super) duration: Duration,
-}
-
-impl Allowance {
-    pub(super) fn begun(self, at: Instant) -> Deadline {
-        Deadline::counted(self.duration, at).named(self.name)
-    }
-}
-
-/// What the running task is under. Separate cells: a poll writes only those
-/// that it changes.
-struct Under {
-    deadline: Cell<Option<Deadline>>,
-    /// The shortest of the timeouts that are open and have not begun.
-    unbegun: Cell<Option<Allowance>>,
-    /// When the clocks of this poll began, if they did.
-    began: Cell<Option<Instant>>,
-}
-
 local_key! {
-    static UNDER: Under = Under {
-        deadline: Cell::new(None),
-        unbegun: Cell::new(None),
-        began: Cell::new(None),
-    }
+    static READABLE: Cell<Option<Deadline>> = Cell::new(None)
 }
 
-impl Under {
-    /// Begins the clocks of all timeouts that are open, at one instant.
-    fn begin(&self, at: Instant) {
-        if let Some(allowance) = self.unbegun.take() {
-            self.deadline.set(earlier(self.deadline.get(), Some(allowance.begun(at))));
-        }
-        self.began.set(Some(at));
-    }
-}
-
-/// Runs `f` under a timeout whose clock has not begun, and puts back what was
-/// before, panic or not. Clocks that `f` begins are begun outside as well:
-/// those that are open begin together, so the shortest is the one that counts.
+/// Runs `f` with exactly this deadline to read, and puts back what was before,
+/// panic or not.
 #[inline]
-pub(super) fn under_unbegun<R>(allowance: Allowance, f: impl FnOnce() -> R) -> R {
-    struct Back {
-        unbegun: Option<Allowance>,
-        began: Option<Instant>,
-        deadline: Option<Deadline>,
-    }
+pub(crate) fn exactly<R>(deadline: Option<Deadline>, f: impl FnOnce() -> R) -> R {
+    struct Back(Option<Deadline>);
     impl Drop for Back {
         #[inline]
         fn drop(&mut self) {
-            UNDER.with(|under| {
-                under.unbegun.set(self.unbegun);
-                if let Some(at) = under.began.replace(self.began) {
-                    under.deadline.set(self.deadline);
-                    if self.unbegun.is_some() {
-                        under.begin(at);
-                    }
-                }
-            });
+            READABLE.with(|readable| readable.set(self.0));
         }
     }
-    let _back = UNDER.with(|under| {
-        let unbegun = under.unbegun.get();
-        if !matches!(unbegun, Some(outer) if outer.duration <= allowance.duration) {
-            under.unbegun.set(Some(allowance));
-        }
-        Back { unbegun, began: under.began.take(), deadline: under.deadline.get() }
-    });
+    let _back = Back(READABLE.with(|readable| readable.replace(deadline)));
     f()
 }
 
-/// Runs `f` under `deadline`, and under whatever the caller is under.
-/// [`current`] tells `f` so; nothing interrupts it.
+/// Runs `f` with a deadline to read ([`current`]): this one, or that of the
+/// caller if it passes first. Nothing interrupts `f`.
 #[inline]
 pub fn within<R>(deadline: Option<Deadline>, f: impl FnOnce() -> R) -> R {
-    // Clocks that begin inside stay begun: they are the caller's too. Their
-    // deadline was composed with this one, and is composed again without.
-    struct Back {
-        unbegun: Option<Allowance>,
-        deadline: Option<Deadline>,
-    }
-    impl Drop for Back {
-        #[inline]
-        fn drop(&mut self) {
-            UNDER.with(|under| {
-                under.deadline.set(self.deadline);
-                if let (Some(_), None) = (self.unbegun, under.unbegun.get()) {
-                    let at = under.began.get().expect("began, since it is not open any more");
-                    under.unbegun.set(self.unbegun);
-                    under.begin(at);
-                }
-            });
-        }
-    }
-    let _back = UNDER.with(|under| {
-        let back = Back { unbegun: under.unbegun.get(), deadline: under.deadline.get() };
-        under.deadline.set(earlier(back.deadline, deadline));
-        back
-    });
-    f()
-}
-
-fn earlier(outer: Option<Deadline>, inner: Option<Deadline>) -> Option<Deadline> {
-    match (outer, inner) {
-        (Some(outer), Some(inner)) => Some(outer.min(inner)),
+    let first = match (current(), deadline) {
+        (Some(outer), Some(own)) => Some(outer.min(own)),
         (either, None) | (None, either) => either,
-    }
+    };
+    exactly(first, f)
 }
 
-/// Begins the clocks of all timeouts that are open in this poll.
-pub(super) fn begin() -> Instant {
-    UNDER.with(|under| match (under.unbegun.get(), under.began.get()) {
-        (None, Some(at)) => at,
-        _ => {
-            let at = rt::now();
-            under.begin(at);
-            at
-        }
-    })
-}
-
-/// The deadline that the caller is under: of the innermost poll of a
-/// [`Timeout`](super::Timeout) or of something that inherited one, the one
-/// that passes first.
+/// The deadline that the caller can read: the earliest of all the
+/// [`Timeout`](super::Timeout)s that are being polled around it, down to the
+/// innermost [`inherit`] or [`free`].
+///
+/// To read it is a decision: nothing of this library looks at it but what says
+/// so (the `by_deadline` forms, a scope's `spawn`, which hands it on).
 ///
 /// ```
 /// use selvedge::timeout::{self, with_timeout};
 /// use std::time::Duration;
 ///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+/// #     .block_on(async {
 /// assert!(timeout::current().is_none());
 /// let inner = async { timeout::current().unwrap().name() };
 /// let outer = with_timeout(with_timeout(inner, Duration::from_secs(9)), Duration::from_secs(1));
@@ -235,17 +163,13 @@ pub(super) fn begin() -> Instant {
 /// # });
 /// ```
 #[must_use]
+#[inline]
 pub fn current() -> Option<Deadline> {
-    UNDER.with(|under| {
-        if under.unbegun.get().is_some() {
-            under.begin(rt::now());
-        }
-        under.deadline.get()
-    })
+    READABLE.with(Cell::get)
 }
 
 pin_project_lite::pin_project! {
-    /// The future of [`inherit`].
+    /// The future of [`inherit`] and [`free`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Inherit<F> {
@@ -255,25 +179,55 @@ pin_project_lite::pin_project! {
     }
 }
 
-/// Lets a future that is about to be spawned run under a deadline:
-/// `spawn(inherit(current(), future))`. Timeouts inside it end by then at the
-/// latest; the future itself is not interrupted.
+/// Gives a future that is spawned, shared or gathered the deadline that it can
+/// read: `spawn(inherit(current(), future))`. It reads exactly this one,
+/// whoever polls it and under whatever deadline. The future itself is not
+/// interrupted.
+///
+/// ```
+/// use selvedge::queue::{self, RecvTimeoutError};
+/// use selvedge::timeout::{current, inherit, with_timeout};
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+/// #     .unwrap().block_on(async {
+/// let (_tx, rx) = queue::unbounded::<u8>();
+/// let spawning = async {
+///     let receive = async move { rx.recv_async().by_deadline().await };
+///     tokio::spawn(inherit(current(), receive)).await.unwrap()
+/// };
+/// let ended = with_timeout(spawning, Duration::from_secs(1)).await;
+/// assert!(ended.is_err() || matches!(ended, Ok(Err(RecvTimeoutError::Timeout))));
+/// # });
+/// ```
 pub fn inherit<F: Future>(deadline: Option<Deadline>, future: F) -> Inherit<F> {
     Inherit { future, deadline }
+}
+
+/// Runs a future free of any deadline that it could read:
+/// [`inherit`]`(None, future)`. For work that several share, or that goes on
+/// after the caller.
+///
+/// ```
+/// use selvedge::timeout::{current, free, with_timeout};
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+/// #     .block_on(async {
+/// let work = free(async { current() });
+/// assert_eq!(with_timeout(work, Duration::from_secs(1)).await, Ok(None));
+/// # });
+/// ```
+pub fn free<F: Future>(future: F) -> Inherit<F> {
+    inherit(None, future)
 }
 
 impl<F: Future> Future for Inherit<F> {
     type Output = F::Output;
 
     #[inline]
-    fn poll(
-        self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        match this.deadline {
-            None => this.future.poll(context),
-            deadline => within(*deadline, || this.future.poll(context)),
-        }
+        exactly(*this.deadline, || this.future.poll(context))
     }
 }

@@ -1,30 +1,53 @@
 //! Timeouts and deadlines that nest.
 //!
+//! # Whose deadline it is
+//!
+//! A deadline belongs to the future that was put under it: [`with_timeout`]
+//! drops *that* future when it passes, and with it whatever that future was
+//! waiting for. So nested timeouts compose by minimum: the outer one ends the
+//! inner one. It reaches nothing else. A timeout of a minute keeps its minute
+//! wherever it is polled: in a future that several callers share, in a set of
+//! futures, in a task of a `LocalSet`, in an item of a gather, in a child of a
+//! scope, in a future that is given grace or handed back.
+//!
+//! A deadline can be *read* by whatever runs under it ([`current`]), and used
+//! by what asks for it:
+//!
+//! | form | what it does with the deadline that it can read |
+//! |---|---|
+//! | [`current`] | returns it |
+//! | `by_deadline` of a send, a receive, or a request to a limiter | waits until then at most |
+//! | [`scope::Scope::spawn`](crate::scope::Scope::spawn) | lets the child read it, since no child outlives its scope |
+//! | [`inherit`] | lets a future read the one that it is given, and no other |
+//! | [`free`] | lets a future read none |
+//!
+//! Everything else ignores it. Tasks that are spawned, items that are
+//! gathered and closures that are offloaded read none, unless the caller hands
+//! them one.
+//!
 //! # Algorithm
 //!
-//! A future is polled first; only if it is pending is the clock read and a
-//! timer armed, so a future that is ready costs no clock. While it is polled
-//! its deadline is the task's ([`current`]), so that whatever it calls, and
-//! whatever it spawns with [`inherit`], knows.
+//! The clock begins with the first poll. The future is polled first; only if
+//! it is pending is a timer armed. While it is polled its deadline can be
+//! read, if no earlier one can.
 //!
 //! # States of a timeout
 //!
 //! | state | leaves it when |
 //! |---|---|
-//! | unbegun: a duration, no clock yet | the first poll is pending, or something inside asks for the deadline |
+//! | not begun: a duration | it is polled |
+//! | begun: an instant | the future is ready, or is pending and the instant has passed |
 //! | armed: an instant, and a timer | the future is ready, or the timer has fired |
 //!
 //! # Invariants
 //!
-//! 1. *Minimum*: a timeout never outlives one that encloses it. Its timer is
-//!    set to the earliest deadline of all it is under, and [`Elapsed`] names
-//!    that one.
+//! 1. *Its own*: a timeout ends at its own deadline, whatever it is polled
+//!    under, and [`Elapsed`] names that one.
 //! 2. *Tie rule*: a value that is ready in the poll in which the timer is
 //!    found to have fired wins. So the result is the value or [`Elapsed`],
 //!    never both, and a value is never lost to a timer that fired while it
 //!    was being made.
-//! 3. *One beginning*: clocks of nested timeouts that begin in one poll begin
-//!    at the same instant.
+//! 3. *Never*: a deadline beyond what the clock can hold does not pass.
 //!
 //! # Linearization points
 //!
@@ -32,9 +55,12 @@
 //!
 //! # Progress
 //!
-//! Nobody blocks. A future that does not return from its poll holds up its
+//! No call blocks. A future that does not return from its poll holds up its
 //! own deadline, like everything else on its thread: [`Elapsed::late_by`] and
-//! [`Timeout::on_overrun`] tell. A future that yields without end does not.
+//! [`Timeout::on_overrun`] report it. A future that yields without end does
+//! not; nor does one that always finds something ready, if what it finds
+//! comes from blocks that yield by tokio's budget, as those of this library
+//! and of tokio do.
 //!
 //! # Cancellation
 //!
@@ -50,7 +76,8 @@
 mod deadline;
 mod timer;
 
-pub use deadline::{Deadline, Inherit, current, inherit, within};
+pub(crate) use deadline::exactly;
+pub use deadline::{Deadline, Inherit, current, free, inherit, within};
 
 use crate::cancel::Token;
 use crate::outcome::TimedOut;
@@ -62,9 +89,8 @@ pub(crate) use timer::Timer;
 
 /// Runs `future` for `allowance` at most.
 ///
-/// The clock begins when the first poll is pending (or when something inside
-/// asks for the [`current`] deadline), not at this call. An allowance of zero
-/// is one poll.
+/// The clock begins with the first poll, not at this call. An allowance of
+/// zero is one poll; one that the clock cannot hold never ends.
 ///
 /// # Panics
 ///
@@ -112,7 +138,7 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
-    /// The one that passed: the timeout's own, or one that it is under.
+    /// The one that passed.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
         self.deadline
@@ -171,8 +197,7 @@ impl<F: Future> Timeout<F> {
     }
 
     /// Calls `hook` for a poll that overruns the deadline, whatever it
-    /// returned. The clock is then read before and after every poll, and the
-    /// timeout's own clock begins before the first.
+    /// returned. The clock is then read before and after every poll.
     pub fn on_overrun(mut self, hook: impl Fn(Overrun) + Send + Sync + 'static) -> Self {
         self.timer.on_overrun(Box::new(hook));
         self
@@ -248,7 +273,7 @@ impl<F: Future> Future for Graceful<F> {
                 (Err(elapsed), None) => {
                     *this.passed = Some(elapsed);
                     this.token.cancel_with(&cancelled_by(&elapsed));
-                    this.timer.set(Timer::grace(*this.grace));
+                    this.timer.set(Timer::relative(*this.grace));
                 }
             }
         }

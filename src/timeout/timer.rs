@@ -1,6 +1,6 @@
 //! A deadline and its timer, around a poll of something else.
 
-use super::deadline::{Allowance, Deadline, UNNAMED, begin, current, under_unbegun, within};
+use super::deadline::{Deadline, within};
 use super::{Elapsed, Overrun};
 use crate::rt::{self, Sleep};
 use std::fmt;
@@ -11,7 +11,11 @@ use std::time::Duration;
 /// When it passes.
 #[derive(Debug, Clone, Copy)]
 enum When {
-    Unbegun(Allowance),
+    /// So long after the first poll.
+    After {
+        name: Option<&'static str>,
+        allowance: Duration,
+    },
     At(Deadline),
 }
 
@@ -20,34 +24,25 @@ type Hook = Box<dyn Fn(Overrun) + Send + Sync>;
 pin_project_lite::pin_project! {
     pub(crate) struct Timer {
         when: When,
-        // Grace lies beyond the deadline that the task is under.
-        inherits: bool,
         hook: Option<Hook>,
-        // Set to the earliest of all deadlines, which `when` then is.
+        // Never set for a deadline that never passes.
         #[pin]
         sleep: Option<Sleep>,
     }
 }
 
 impl Timer {
-    pub(crate) fn relative(duration: Duration) -> Self {
-        let when = When::Unbegun(Allowance { name: UNNAMED, duration });
-        Self { when, inherits: true, hook: None, sleep: None }
+    pub(crate) fn relative(allowance: Duration) -> Self {
+        Self { when: When::After { name: None, allowance }, hook: None, sleep: None }
     }
 
     pub(super) fn absolute(deadline: Deadline) -> Self {
-        Self { when: When::At(deadline), inherits: true, hook: None, sleep: None }
-    }
-
-    /// A timer for after a deadline: the ones that enclose it have passed, or
-    /// are about to, and do not shorten it.
-    pub(crate) fn grace(duration: Duration) -> Self {
-        Self { inherits: false, ..Self::relative(duration) }
+        Self { when: When::At(deadline), hook: None, sleep: None }
     }
 
     pub(crate) fn name(&mut self, name: &'static str) {
         self.when = match self.when {
-            When::Unbegun(allowance) => When::Unbegun(Allowance { name, ..allowance }),
+            When::After { allowance, .. } => When::After { name: Some(name), allowance },
             When::At(deadline) => When::At(deadline.named(name)),
         };
     }
@@ -56,7 +51,7 @@ impl Timer {
         self.hook = Some(hook);
     }
 
-    /// Polls `work` under the deadline; if it is pending, the timer.
+    /// Polls `work` with the deadline to read; if it is pending, the timer.
     #[inline]
     pub(crate) fn poll<R>(
         self: Pin<&mut Self>,
@@ -64,58 +59,59 @@ impl Timer {
         work: impl FnOnce(&mut Context<'_>) -> Poll<R>,
     ) -> Poll<Result<R, Elapsed>> {
         let mut this = self.project();
-        let mut now = None;
-        let polled = match (&this.hook, *this.when) {
-            (None, When::At(deadline)) => within(Some(deadline), || work(context)),
-            (None, When::Unbegun(allowance)) => under_unbegun(allowance, || {
-                let polled = work(context);
-                if polled.is_pending() {
-                    // Inside, so that those around it begin with it
-                    // (invariant 3).
-                    let at = begin();
-                    now = Some(at);
-                    *this.when = When::At(allowance.begun(at));
-                }
-                polled
-            }),
-            (Some(hook), when) => {
-                let before = rt::now();
-                let deadline = match when {
-                    When::Unbegun(allowance) => allowance.begun(before),
-                    When::At(deadline) => deadline,
-                };
-                *this.when = When::At(deadline);
-                let polled = within(Some(deadline), || work(context));
-                let by = rt::now().saturating_duration_since(deadline.instant());
-                if before <= deadline.instant() && !by.is_zero() {
-                    hook(Overrun { deadline, by, ready: polled.is_ready() });
-                }
-                polled
-            }
+        let deadline = this.when.begin();
+        let polled = match &this.hook {
+            None => within(Some(deadline), || work(context)),
+            Some(hook) => watched(hook, deadline, || work(context)),
         };
         if let Poll::Ready(value) = polled {
             return Poll::Ready(Ok(value));
         }
-        let When::At(own) = *this.when else { unreachable!("begun when pending") };
+        let Some(at) = deadline.instant() else { return Poll::Pending };
         if this.sleep.is_none() {
-            // What is outside has begun as well by now.
-            let inherited = current().filter(|_| *this.inherits);
-            let first = inherited.map_or(own, |outer| outer.min(own));
-            *this.when = When::At(first);
-            if first.instant() <= now.unwrap_or_else(rt::now) {
-                return Poll::Ready(Err(passed(first)));
+            if at <= rt::now() {
+                return Poll::Ready(Err(passed(deadline)));
             }
-            this.sleep.set(Some(rt::sleep_until(first.instant())));
+            this.sleep.set(Some(rt::sleep_until(at)));
         }
         ready!(this.sleep.as_pin_mut().expect("armed above").poll(context));
-        let When::At(first) = *this.when else { unreachable!("armed") };
-        Poll::Ready(Err(passed(first)))
+        Poll::Ready(Err(passed(deadline)))
     }
+}
+
+impl When {
+    /// The deadline. The clock begins with the first call.
+    #[inline]
+    fn begin(&mut self) -> Deadline {
+        match *self {
+            Self::At(deadline) => deadline,
+            Self::After { name, allowance } => {
+                let unnamed = Deadline::after(allowance);
+                let deadline = name.map_or(unnamed, |name| unnamed.named(name));
+                *self = Self::At(deadline);
+                deadline
+            }
+        }
+    }
+}
+
+/// A poll that is reported to `hook` if it overruns the deadline.
+fn watched<R>(hook: &Hook, deadline: Deadline, work: impl FnOnce() -> Poll<R>) -> Poll<R> {
+    let before = rt::now();
+    let polled = within(Some(deadline), work);
+    if let Some(at) = deadline.instant() {
+        let by = rt::now().saturating_duration_since(at);
+        if before <= at && !by.is_zero() {
+            hook(Overrun { deadline, by, ready: polled.is_ready() });
+        }
+    }
+    polled
 }
 
 #[cold]
 fn passed(deadline: Deadline) -> Elapsed {
-    Elapsed { deadline, late_by: rt::now().saturating_duration_since(deadline.instant()) }
+    let late_by = deadline.instant().map(|at| rt::now().saturating_duration_since(at));
+    Elapsed { deadline, late_by: late_by.unwrap_or_default() }
 }
 
 impl fmt::Debug for Timer {
