@@ -10,6 +10,11 @@ pub mod counter;
 pub mod exercises;
 #[cfg(not(loom))]
 pub mod gather;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod gather {
+    pub mod ready;
+}
 mod guard;
 pub mod map;
 #[cfg(not(loom))]

@@ -23,6 +23,7 @@ mod queue;
 #[cfg(not(loom))]
 mod queue_deadline;
 mod rate;
+mod ready;
 #[cfg(not(loom))]
 mod scope;
 mod semaphore;

@@ -1,54 +1,15 @@
 //! The borrowed form: a slot for each lane, polled by whoever awaits.
 
 use super::item::{Item, OutcomeOf};
+use super::ready::Ready;
 use crate::outcome::{IntoOutcome, Panic};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
+use crate::sync::Arc;
 use futures_core::Stream;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-
-/// Which slots are to be polled, one bit each, and who polls them.
-struct Ready {
-    bits: Box<[AtomicU64]>,
-    /// The parent is awake, or has been told. A wake-up sets its bit and then
-    /// looks here; the parent clears this and then looks at the bits. All of
-    /// it is SeqCst, so one of the two sees the other.
-    told: AtomicBool,
-    parent: Mutex<Option<Waker>>,
-}
-
-/// The waker of one slot, for as long as the gather lives.
-struct Slot {
-    ready: Arc<Ready>,
-    at: usize,
-}
-
-impl Wake for Slot {
-    fn wake(self: std::sync::Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &std::sync::Arc<Self>) {
-        // ORDERING: SeqCst twice: see `Ready::told`.
-        self.ready.bits[self.at / 64].fetch_or(1 << (self.at % 64), Ordering::SeqCst);
-        if !self.ready.told.load(Ordering::SeqCst) {
-            self.ready.tell();
-        }
-    }
-}
-
-impl Ready {
-    fn tell(&self) {
-        if !self.told.swap(true, Ordering::SeqCst) {
-            let parent = self.parent.lock().take();
-            parent.into_iter().for_each(Waker::wake);
-        }
-    }
-}
 
 /// A lane's future, pinned where it stays, and its waker.
 struct Lane<F> {
@@ -71,9 +32,6 @@ pub(super) struct InPlace<S: Stream<Item: Future<Output: IntoOutcome>>> {
 
 impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
     pub(super) fn new(source: S, limit: usize, each: Option<Duration>) -> Self {
-        let words = (0..limit.min(MOST_LANES).div_ceil(64)).map(|_| AtomicU64::new(0));
-        let ready =
-            Ready { bits: words.collect(), told: AtomicBool::new(true), parent: Mutex::new(None) };
         Self {
             source: Some(Box::pin(source)),
             pulled: 0,
@@ -81,7 +39,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
             each,
             lanes: Vec::new(),
             free: VecDeque::new(),
-            ready: Arc::new(ready),
+            ready: Arc::new(Ready::new(limit.min(MOST_LANES))),
         }
     }
 
@@ -93,9 +51,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
         context: &mut Context<'_>,
         finish: &mut impl FnMut(usize, OutcomeOf<S::Item>) -> bool,
     ) -> Poll<Result<(), Panic>> {
-        // Awake: nobody needs to tell us. (A wake-up by somebody else finds
-        // this set, or has set it.)
-        self.ready.told.store(true, Ordering::SeqCst);
+        self.ready.awake();
         if !self.poll_slots(finish) {
             return Poll::Ready(Ok(()));
         }
@@ -115,15 +71,8 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
         if self.source.is_none() && self.free.len() == self.lanes.len() {
             return Poll::Ready(Ok(()));
         }
-        let before = self.ready.parent.lock().replace(context.waker().clone());
-        drop(before);
-        // ORDERING: SeqCst: see `Ready::told`.
-        self.ready.told.store(false, Ordering::SeqCst);
-        let mut words = self.ready.bits[..self.words()].iter();
-        if turns == 0 || words.any(|word| word.load(Ordering::SeqCst) != 0) {
-            // Out of turns, or woken meanwhile: come back, after whoever else wants to run.
-            self.ready.tell();
-        }
+        // Out of turns: come back, after whoever else wants to run.
+        self.ready.asleep(context.waker(), self.words(), turns == 0);
         Poll::Pending
     }
 
@@ -134,9 +83,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
 
     fn poll_slots(&mut self, finish: &mut impl FnMut(usize, OutcomeOf<S::Item>) -> bool) -> bool {
         for word in 0..self.words() {
-            // ORDERING: Acquire would do: pairs with the `fetch_or` of the
-            // wake-up, before which the future's event happened.
-            let mut bits = self.ready.bits[word].swap(0, Ordering::SeqCst);
+            let mut bits = self.ready.claim(word);
             while bits != 0 {
                 let at = word * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
@@ -191,8 +138,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
 
     fn add_lane(&mut self) -> usize {
         let at = self.lanes.len();
-        let slot = Slot { ready: Arc::clone(&self.ready), at };
-        let waker = Waker::from(std::sync::Arc::new(slot));
+        let waker = Ready::waker(&self.ready, at);
         self.lanes.push(Lane { item: Box::pin(None), index: 0, waker });
         at
     }

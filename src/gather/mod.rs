@@ -69,6 +69,8 @@ mod in_place;
 mod item;
 mod kept;
 mod lanes;
+#[doc(hidden)]
+pub mod ready;
 
 pub use consumer::GatherStream;
 
