@@ -77,7 +77,8 @@ fn slots_of_a_word_lose_no_wake_up() {
 /// is seen although the second one has swapped `told` since.
 #[test]
 fn slots_of_two_words_lose_no_wake_up() {
-    let model = Model::new("ready::slots_of_two_words_lose_no_wake_up").preemptions(2).pct(10_000, 4);
+    let model =
+        Model::new("ready::slots_of_two_words_lose_no_wake_up").preemptions(2).pct(10_000, 4);
     let outcomes = [vec![vec![0], vec![64]], vec![vec![64], vec![0]]];
     model.reaches(outcomes, || woken([0, 64], 0));
 }
@@ -85,7 +86,8 @@ fn slots_of_two_words_lose_no_wake_up() {
 /// One slot, woken twice: it is polled after both events.
 #[test]
 fn slot_woken_twice_sees_both_events() {
-    let model = Model::new("ready::slot_woken_twice_sees_both_events").preemptions(2).pct(10_000, 4);
+    let model =
+        Model::new("ready::slot_woken_twice_sees_both_events").preemptions(2).pct(10_000, 4);
     model.reaches([vec![vec![5]], vec![vec![5], vec![5]]], || woken([5, 5], 0));
 }
 
