@@ -1,0 +1,174 @@
+//! What runs inside of a model: one execution at a time, on one OS thread.
+//!
+//! shuttle gives each task a stack and switches between them; everything else
+//! is here. A task says what it is about to do ([`step`]), the scheduler picks
+//! one of the tasks whose operation can be done now, and that operation is
+//! done in one piece. So what each task waits for is known at every choice,
+//! and a deadlock is a choice with nothing to choose from.
+
+mod choose;
+mod drive;
+mod exec;
+mod hook;
+pub(crate) mod object;
+mod report;
+mod shrink;
+mod strategy;
+mod tasks;
+
+pub(crate) use drive::{Body, Failed, Run, drive};
+pub(crate) use exec::{Failure, Settings, note};
+pub(crate) use object::Id;
+pub(crate) use report::{Facts, html, text};
+pub(crate) use shrink::{Deviations, shrink};
+pub(crate) use strategy::{Dfs, Guided, Pct, RandomWalk, Strategy};
+pub(crate) use tasks::{
+    Kind, current, finished, lane, local, panics_are_values, spawn, take_token, unpark, unwinding,
+};
+
+use exec::{Pending, with};
+use std::cell::Cell;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// A line of the user's.
+pub(crate) type Place = &'static Location<'static>;
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the caller runs inside of a model.
+#[inline]
+pub(crate) fn inside() -> bool {
+    INSIDE.get()
+}
+
+/// What has to hold before an operation can be done.
+#[derive(Debug, Clone)]
+pub(crate) enum Wait {
+    /// Nothing.
+    Ready,
+    /// Nothing; others should run first.
+    Yield,
+    /// Nobody else has the lock.
+    Write(usize),
+    /// Nobody writes.
+    Read(usize),
+    /// This ticket of the condition variable was called, and the lock is free.
+    Notified { condvar: usize, ticket: usize, lock: usize },
+    /// One of those who wait for the condition variable is picked.
+    Pick(usize),
+    /// The calling task has its token.
+    Token,
+    /// The task has finished.
+    Finished(usize),
+    /// Something woke the task.
+    Woken(Arc<AtomicBool>),
+    /// The barrier has opened.
+    Opened { barrier: usize, generation: usize },
+    /// There is something to receive, or nobody who could send.
+    Item(usize),
+    /// There is room, or nobody who would receive.
+    Room(usize),
+    /// So many items were received, or nobody would.
+    Taken { queue: usize, count: u64 },
+    /// Nobody runs the closure of the `Once`.
+    Idle(usize),
+    /// The scope has no running threads.
+    Empty(usize),
+    /// Only the deadline.
+    Never,
+    /// The clock's own.
+    Clock,
+}
+
+/// The alternative that means that the deadline passed.
+pub(crate) const EXPIRED: usize = usize::MAX;
+
+/// The calling task is about to do `op`; comes back when it may. Which of the
+/// alternatives was chosen: 0, unless `wait` has more, or [`EXPIRED`].
+pub(crate) fn step(
+    op: &'static str,
+    _object: Option<usize>,
+    wait: Wait,
+    deadline: Option<Duration>,
+    at: Place,
+) -> usize {
+    let pending = Pending { op, wait, deadline, at };
+    if !with(|e| e.announce(pending)) {
+        return 0;
+    }
+    switch();
+    with(|e| e.chosen())
+}
+
+/// The plain case: an operation that can always be done.
+#[inline]
+pub(crate) fn touch(op: &'static str, object: usize, at: Place) {
+    step(op, Some(object), Wait::Ready, None, at);
+}
+
+/// Hands over to the scheduler.
+fn switch() {
+    shuttle::thread::sleep(Duration::ZERO);
+}
+
+/// The index of the calling task.
+pub(crate) fn me() -> usize {
+    with(|e| e.current)
+}
+
+/// Runs `f` with the object's state.
+pub(crate) fn object<R>(index: usize, f: impl FnOnce(&mut object::Data) -> R) -> R {
+    with(|e| f(&mut e.objects[index].data))
+}
+
+/// Writes down what the operation that was just done gave.
+#[inline]
+pub(crate) fn done(at: Place, object: Option<usize>, text: impl FnOnce() -> String) {
+    if with(|e| e.recording && !e.over) {
+        // The text may ask the execution for names.
+        let text = text();
+        with(|e| e.event(at, object, text));
+    }
+}
+
+/// Whether a task waits for an item of the queue.
+pub(crate) fn receives(queue: usize) -> bool {
+    with(|e| {
+        let waits = |task: &exec::Pending| matches!(task.wait, Wait::Item(q) if q == queue);
+        e.tasks.iter().any(|task| !task.finished && waits(&task.pending))
+    })
+}
+
+/// Somebody tries a lock.
+pub(crate) fn tries() {
+    with(|e| e.tried = true);
+}
+
+/// Whether to give a lock up is a step of its own.
+pub(crate) fn unlocks_are_steps() -> bool {
+    with(|e| e.settings.unlock_steps)
+}
+
+/// The modelled time, since the execution began.
+pub(crate) fn now() -> Duration {
+    with(|e| e.clock)
+}
+
+/// When something that lasts `duration` ends.
+pub(crate) fn ends(duration: Duration) -> Option<Duration> {
+    now().checked_add(duration)
+}
+
+#[cfg(feature = "tokio")]
+mod futures;
+#[cfg(feature = "tokio")]
+pub(crate) use futures::{awaited, awaits, awaits_nothing, returned, timer_drop, timer_set};
+#[cfg(feature = "tokio")]
+pub(crate) use strategy::Random;
+
+pub(crate) use exec::try_with;

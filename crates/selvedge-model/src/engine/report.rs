@@ -1,0 +1,249 @@
+//! A failed execution, for a person to read.
+
+use super::drive::Failed;
+use super::exec::{Failure, Pending};
+use super::object::{Data, Object};
+use super::shrink::Deviations;
+use super::{Place, Wait};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+/// What the execution itself does not know.
+pub(crate) struct Facts<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) claim: String,
+    pub(crate) at: u64,
+    pub(crate) shrunk_from: usize,
+    pub(crate) attempts: usize,
+    pub(crate) command: String,
+}
+
+fn line(at: Place) -> String {
+    format!("{}:{}", at.file(), at.line())
+}
+
+impl Failed {
+    fn lane(&self, task: usize) -> String {
+        self.tasks.get(task).map_or_else(|| format!("task {task}"), |t| t.lane(task))
+    }
+
+    /// Short names of the objects: the kind, and a number where there are more.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        let mut names = Vec::new();
+        for object in &self.objects {
+            let count = seen.entry(object.kind).or_insert(0);
+            *count += 1;
+            names.push(format!("{}#{count}", object.kind));
+        }
+        names
+    }
+
+    /// In one sentence.
+    pub(super) fn headline(&self) -> String {
+        match &self.failure {
+            Failure::Panic { task, message, at } => {
+                let at = at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
+                format!("{} panicked{at}: {message}", self.lane(*task))
+            }
+            Failure::Outcome(outcome) => outcome.clone(),
+            Failure::Deadlock { foreign: true } => "a task waits for something outside of the \
+                 model, and nothing inside can run"
+                .to_owned(),
+            Failure::Deadlock { foreign: false } => {
+                if self.tasks.get(1).is_some_and(|body| body.finished) {
+                    "the body has returned, but threads of it wait for ever".to_owned()
+                } else {
+                    "deadlock: every task waits".to_owned()
+                }
+            }
+            Failure::Steps(steps) => {
+                format!("no end after {steps} steps: a loop that waits for what never comes?")
+            }
+            Failure::Nondeterministic => "the body does other things on the same schedule: it \
+                 must not depend on the clock, on the addresses or the hashes of things, on random \
+                 numbers, or on what an earlier execution left in a static"
+                .to_owned(),
+        }
+    }
+
+    /// Who waits for what, who has it, and since which line.
+    pub(super) fn waits(&self) -> Vec<String> {
+        let names = self.names();
+        let mut lines = Vec::new();
+        for (number, task) in self.tasks.iter().enumerate().skip(1) {
+            if !task.finished {
+                let pending = &task.pending;
+                let what = self.waits_for(pending, &names);
+                lines.push(format!("{} waits {what}, at {}", task.lane(number), line(pending.at)));
+            }
+        }
+        for (index, object) in self.objects.iter().enumerate() {
+            if let Data::Lock { writer, readers } = &object.data {
+                for (task, since) in writer.iter().chain(readers) {
+                    let lane = self.lane(*task);
+                    lines.push(format!("{lane} has {}, since {}", names[index], line(since)));
+                }
+            }
+        }
+        lines
+    }
+
+    fn waits_for(&self, pending: &Pending, names: &[String]) -> String {
+        let held = |lock: usize| match self.objects.get(lock).map(|object| &object.data) {
+            Some(Data::Lock { writer: Some((task, since)), .. }) => {
+                format!("for {}, which {} has since {}", names[lock], self.lane(*task), line(since))
+            }
+            Some(Data::Lock { readers, .. }) if !readers.is_empty() => {
+                let (task, since) = readers[0];
+                format!(
+                    "for {}, which {} reads since {}",
+                    names[lock],
+                    self.lane(task),
+                    line(since)
+                )
+            }
+            _ => format!("for {}", names[lock]),
+        };
+        match &pending.wait {
+            Wait::Write(lock) | Wait::Read(lock) => held(*lock),
+            Wait::Notified { condvar, ticket, lock } => {
+                let called = matches!(&self.objects[*condvar].data, Data::Condvar { waiting, .. }
+                    if waiting.iter().any(|(t, called)| t == ticket && *called));
+                if called { held(*lock) } else { format!("for {} to be notified", names[*condvar]) }
+            }
+            Wait::Token => "to be unparked".to_owned(),
+            Wait::Finished(task) => format!("for {} to end", self.lane(*task)),
+            Wait::Woken(_) if pending.op == "await" => "for a future that nothing in the model \
+                 knows (a foreign one: a socket, a timer of a real runtime?)"
+                .to_owned(),
+            Wait::Woken(_) => format!("to be woken, in {}", pending.op),
+            Wait::Opened { barrier, .. } => format!("for {} to open", names[*barrier]),
+            Wait::Item(queue) => format!("for an item of {}", names[*queue]),
+            Wait::Room(queue) => format!("for room in {}", names[*queue]),
+            Wait::Taken { queue, .. } => format!("for a receiver of {}", names[*queue]),
+            Wait::Idle(once) => match &self.objects[*once].data {
+                Data::Once { runs: Some((task, since)), .. } => format!(
+                    "for {}, which {} runs since {}",
+                    names[*once],
+                    self.lane(*task),
+                    line(since)
+                ),
+                _ => format!("for {}", names[*once]),
+            },
+            Wait::Empty(_) => "for the threads of its scope".to_owned(),
+            Wait::Never => "for a time that no clock reaches".to_owned(),
+            Wait::Ready | Wait::Yield | Wait::Pick(_) | Wait::Clock => {
+                format!("to do {}", pending.op)
+            }
+        }
+    }
+
+    pub(super) fn preemptions(&self) -> usize {
+        self.decisions.iter().filter(|decision| decision.preempts).count()
+    }
+
+    /// The lanes: the tasks that did something.
+    pub(super) fn lanes(&self) -> Vec<usize> {
+        let acts = |task: &usize| self.events.iter().any(|event| event.task == *task);
+        let waits = |task: usize| task > 0 && !self.tasks[task].finished;
+        (0..self.tasks.len()).filter(|t| acts(t) || waits(*t)).collect()
+    }
+
+    /// The objects, and where each was made.
+    pub(super) fn legend(&self) -> Vec<String> {
+        let names = self.names();
+        let used = |index: &usize| self.events.iter().any(|event| event.object == Some(*index));
+        (0..self.objects.len())
+            .filter(used)
+            .map(|index| {
+                let object: &Object = &self.objects[index];
+                let older = match object.kind {
+                    "Mutex" | "RwLock" if object.older => {
+                        " (made outside of the body: what it holds goes on from execution to \
+                         execution)"
+                    }
+                    _ => "",
+                };
+                format!("{} made at {}{older}", names[index], line(object.made))
+            })
+            .collect()
+    }
+}
+
+/// The widest that a cell gets.
+const WIDEST: usize = 46;
+
+/// One message, to be panicked with.
+pub(crate) fn text(failed: &Failed, facts: &Facts<'_>) -> String {
+    let mut out = String::new();
+    let preemptions = match failed.preemptions() {
+        1 => "1 preemption".to_owned(),
+        n => format!("{n} preemptions"),
+    };
+    let _ = writeln!(out, "{}: {}", facts.name, failed.headline());
+    let _ = writeln!(
+        out,
+        "({}; failed in execution {}; {preemptions}, {} choices, shrunk from {} in {} attempts)",
+        facts.claim,
+        facts.at,
+        Deviations::of(&failed.decisions).len(),
+        facts.shrunk_from,
+        facts.attempts
+    );
+    if matches!(failed.failure, Failure::Deadlock { .. } | Failure::Steps(_)) {
+        for wait in failed.waits() {
+            let _ = writeln!(out, "   {wait}");
+        }
+    }
+    let lanes = failed.lanes();
+    let names = failed.names();
+    let cells: Vec<(usize, String)> =
+        failed.events.iter().map(|event| (event.task, cell(event, &names))).collect();
+    let width = |lane: usize| {
+        let longest = cells.iter().filter(|(task, _)| *task == lane).map(|(_, cell)| cell.len());
+        longest.chain([failed.lane(lane).len()]).max().unwrap_or(0).min(WIDEST) + 2
+    };
+    let widths: Vec<usize> = lanes.iter().map(|lane| width(*lane)).collect();
+    let _ = write!(out, "\n     ");
+    for (lane, width) in lanes.iter().zip(&widths) {
+        let _ = write!(out, "{:width$}", failed.lane(*lane));
+    }
+    out.truncate(out.trim_end().len());
+    let most = if matches!(failed.failure, Failure::Steps(_)) { MOST / 5 } else { MOST };
+    let shown = cells.len().saturating_sub(most);
+    if shown > 0 {
+        let _ = write!(out, "\n ... {shown} more before");
+    }
+    for (number, (task, cell)) in cells.iter().enumerate().skip(shown) {
+        let column = lanes.iter().position(|lane| lane == task).unwrap_or(0);
+        let indent: usize = widths[..column.min(widths.len())].iter().sum();
+        let _ = write!(out, "\n{:>3}  {:indent$}{cell}", number + 1, "");
+    }
+    let _ = writeln!(out);
+    for object in failed.legend() {
+        let _ = writeln!(out, "   {object}");
+    }
+    for (task, message, at) in &failed.panics {
+        let main = matches!(&failed.failure, Failure::Panic { message: m, .. } if m == message);
+        if !main {
+            let at = at.as_deref().unwrap_or("an unknown place");
+            let _ = writeln!(out, "   {} panicked as well, at {at}: {message}", failed.lane(*task));
+        }
+    }
+    let _ = write!(out, "replay: {}", facts.command);
+    out
+}
+
+/// Events that a table shows: the last so many.
+const MOST: usize = 200;
+
+fn cell(event: &super::exec::Event, names: &[String]) -> String {
+    let object = event.object.map(|index| format!("{}.", names[index])).unwrap_or_default();
+    let file = std::path::Path::new(event.at.file());
+    let file = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+    format!("{object}{}  {file}:{}", event.text, event.at.line())
+}
+
+mod page;
+pub(crate) use page::html;

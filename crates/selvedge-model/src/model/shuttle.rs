@@ -1,0 +1,264 @@
+//! Every schedule, or as many as the budget allows.
+
+use super::{Model, Outcomes, Report, Time};
+use crate::engine::{
+    self, Body, Deviations, Dfs, Facts, Failed, Guided, Pct, RandomWalk, Run, Settings, Strategy,
+};
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The bounds on preemptions that are tried in turn.
+const BOUNDS: [u32; 8] = [0, 1, 2, 3, 4, 6, 9, u32::MAX];
+
+/// How often a failing schedule is run to make it shorter.
+const SHRINKS: usize = 400;
+
+struct Search<'a> {
+    model: &'a Model,
+    settings: Settings,
+    body: Body,
+    start: Instant,
+    ran: u64,
+    marks: BTreeSet<&'static str>,
+}
+
+#[track_caller]
+pub(super) fn run<O, B>(model: &Model, outcomes: &Outcomes<O>, body: B) -> Report
+where
+    O: PartialEq + Debug + Send + 'static,
+    B: Fn() -> O + Send + Sync + 'static,
+{
+    let into = outcomes.clone();
+    let mut search = Search {
+        model,
+        settings: Settings {
+            steps: model.steps,
+            ordered: model.time == Time::Ordered,
+            panics_are_values: model.panics_are_values,
+            unlock_steps: false,
+        },
+        body: Arc::new(move || into.take(body())),
+        start: Instant::now(),
+        ran: 0,
+        marks: BTreeSet::new(),
+    };
+    if let Ok(replay) = std::env::var("SELVEDGE_REPLAY") {
+        search.replay(&replay);
+    }
+    let claim = search.claim();
+    let name = &model.name;
+    for line in &model.lines {
+        assert!(
+            search.marks.contains(line),
+            "{name}: no execution reached reachable!({line:?}) ({claim})"
+        );
+    }
+    if let Some(missed) = outcomes.missed() {
+        panic!("{name}: outcomes that no execution reached: {missed} ({claim})");
+    }
+    Report { claim, executions: search.ran, outcomes: outcomes.count() }
+}
+
+impl Search<'_> {
+    /// What is completed, with the bound on preemptions raised step by step.
+    #[track_caller]
+    fn claim(&mut self) -> String {
+        let most = self.model.executions;
+        let bounds: Vec<u32> = match self.model.preemptions {
+            Some(bound) => vec![bound],
+            None => BOUNDS.to_vec(),
+        };
+        let time = if self.settings.ordered { "" } else { ", timers at any step" };
+        let mut completed = None;
+        let mut tasks = 0;
+        let mut index = 0;
+        while let Some(bound) = bounds.get(index) {
+            // A quarter is left for sampling, should this not end.
+            let share = most.saturating_mul(3) / 4;
+            let claim = match completed {
+                None => "the first schedules".to_owned(),
+                Some(done) => Self::bounded(done),
+            };
+            let left = share.saturating_sub(self.ran);
+            let run = self.drive(Box::new(Dfs::new(*bound)), left, 3, &claim);
+            if run.tried && !self.settings.unlock_steps {
+                // A lock that is tried: to give it up is a step, from now on.
+                self.settings.unlock_steps = true;
+                (completed, index) = (None, 0);
+                continue;
+            }
+            tasks = tasks.max(run.tasks);
+            if !run.complete {
+                break;
+            }
+            completed = Some(*bound);
+            if !run.cut {
+                self.must_explore(tasks, run.executions);
+                return format!("every schedule{time} ({} executions)", run.executions);
+            }
+            index += 1;
+        }
+        let done = match completed {
+            Some(bound) => Self::bounded(bound),
+            None => String::new(),
+        };
+        let mut sampled = 0;
+        if self.model.preemptions.is_none() || completed.is_none() {
+            let seed = seed(self.model.seed);
+            let rest = most.saturating_sub(self.ran).max(2);
+            let claim = if done.is_empty() { "sampled" } else { &done };
+            let pct = Pct::new(seed, rest as usize / 2, 3);
+            sampled += self.drive(Box::new(pct), rest / 2, 1, claim).executions;
+            let walk = RandomWalk::new(seed, rest as usize / 2);
+            sampled += self.drive(Box::new(walk), rest / 2, 0, claim).executions;
+        }
+        self.must_explore(tasks, self.ran);
+        let ran = self.ran;
+        match (done.is_empty(), sampled) {
+            (false, 0) => format!("{done}{time} ({ran} executions)"),
+            (false, _) => format!("{done}{time}, and {sampled} sampled ({ran} executions)"),
+            (true, _) => format!("{sampled} sampled{time} ({ran} executions)"),
+        }
+    }
+
+    fn bounded(bound: u32) -> String {
+        match bound {
+            0 => "every schedule without a preemption".to_owned(),
+            1 => "every schedule with at most 1 preemption".to_owned(),
+            u32::MAX => "every schedule".to_owned(),
+            n => format!("every schedule with at most {n} preemptions"),
+        }
+    }
+
+    #[track_caller]
+    fn must_explore(&self, tasks: usize, executions: u64) {
+        let name = &self.model.name;
+        assert!(
+            tasks > 1,
+            "{name}: nothing runs beside the body: a model needs threads or tasks that it spawns \
+             with selvedge_model::thread or selvedge_model::task"
+        );
+        assert!(
+            executions > 1,
+            "{name}: there is one schedule only: what the threads share must come from \
+             selvedge_model::sync"
+        );
+    }
+
+    /// Runs a strategy; a failure ends in a panic. `part` says how much of the
+    /// time may be gone by then.
+    #[track_caller]
+    fn drive(&mut self, strategy: Box<dyn Strategy>, most: u64, part: u32, claim: &str) -> Run {
+        let share = match part {
+            3 => self.model.duration * 3 / 4,
+            1 => self.model.duration * 7 / 8,
+            _ => self.model.duration,
+        };
+        let until = self.start.checked_add(share);
+        let run = engine::drive(strategy, &self.settings, false, (most, until), &self.body);
+        self.ran += run.executions;
+        self.marks.extend(run.marks.iter().copied());
+        if let Some(failed) = &run.failed {
+            self.fail(failed, claim);
+        }
+        run
+    }
+
+    #[track_caller]
+    fn fail(&self, failed: &Failed, claim: &str) -> ! {
+        let from = Deviations::of(&failed.decisions).len();
+        let (short, attempts) = engine::shrink(failed, &self.settings, &self.body, SHRINKS);
+        let again = self.record(short.clone());
+        let facts = Facts {
+            name: &self.model.name,
+            claim: format!("shuttle, after {claim}"),
+            at: self.ran,
+            shrunk_from: from,
+            attempts,
+            command: self.command(&short),
+        };
+        let shown = again.as_ref().filter(|again| again.failure.resembles(&failed.failure));
+        let mut message = engine::text(shown.unwrap_or(failed), &facts);
+        if shown.is_none() {
+            message.push_str(
+                "\n(it did not fail again on the same choices: the body does not only depend on \
+                 them)",
+            );
+        }
+        self.page(shown.unwrap_or(failed), &facts, &mut message);
+        panic!("{message}");
+    }
+
+    /// Runs a schedule once more, and writes everything down.
+    fn record(&self, deviations: Deviations) -> Option<Failed> {
+        let strategy = Box::new(Guided::new(deviations));
+        engine::drive(strategy, &self.settings, true, (1, None), &self.body).failed
+    }
+
+    #[track_caller]
+    fn replay(&self, told: &str) {
+        let text = told.strip_prefix(&self.model.replay_prefix()).unwrap_or_default();
+        let (text, unlocks) = match text.strip_suffix(",try") {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        let Some(deviations) = Deviations::parse(text) else {
+            panic!("SELVEDGE_REPLAY: {text:?} is no schedule: expected 1.2-3,… or default");
+        };
+        let mut settings = self.settings.clone();
+        settings.unlock_steps = unlocks;
+        let strategy = Box::new(Guided::new(deviations.clone()));
+        let run = engine::drive(strategy, &settings, true, (1, None), &self.body);
+        let Some(failed) = run.failed else {
+            panic!("{}: SELVEDGE_REPLAY ran one schedule, and it passed", self.model.name);
+        };
+        let facts = Facts {
+            name: &self.model.name,
+            claim: "shuttle, replayed".to_owned(),
+            at: 1,
+            shrunk_from: deviations.len(),
+            attempts: 0,
+            command: format!("SELVEDGE_REPLAY={told}"),
+        };
+        let mut message = engine::text(&failed, &facts);
+        self.page(&failed, &facts, &mut message);
+        panic!("{message}");
+    }
+
+    fn command(&self, deviations: &Deviations) -> String {
+        let unlocks = if self.settings.unlock_steps { ",try" } else { "" };
+        let prefix = self.model.replay_prefix();
+        // libtest names a test's thread after it, unless it runs them in turn.
+        let thread = std::thread::current();
+        let own = format!("{}::shuttle", self.model.name);
+        let test = thread.name().filter(|name| *name != "main").unwrap_or(&own);
+        format!("SELVEDGE_REPLAY='{prefix}{deviations}{unlocks}' cargo test {test} -- --exact")
+    }
+
+    /// Writes the page, if `SELVEDGE_TRACE=html` asks for it.
+    fn page(&self, failed: &Failed, facts: &Facts<'_>, message: &mut String) {
+        if std::env::var("SELVEDGE_TRACE").is_ok_and(|trace| trace == "html") {
+            let folder = std::env::var_os("SELVEDGE_TRACE_DIR")
+                .map_or_else(std::env::temp_dir, std::path::PathBuf::from);
+            let path = folder.join(format!("{}.html", self.model.name.replace("::", "-")));
+            match std::fs::write(&path, engine::html(failed, facts)) {
+                Ok(()) => message.push_str(&format!("\npicture: {}", path.display())),
+                Err(error) => {
+                    message.push_str(&format!("\nno picture: {}: {error}", path.display()));
+                }
+            }
+        }
+    }
+}
+
+/// The seed of the environment, or the model's.
+fn seed(own: u64) -> u64 {
+    match std::env::var("SELVEDGE_SEED") {
+        Ok(text) => {
+            text.parse().unwrap_or_else(|_| panic!("SELVEDGE_SEED={text}: expected a number"))
+        }
+        Err(_) => own,
+    }
+}
