@@ -84,21 +84,20 @@ impl<'w, 'o> Lane<'w, 'o> {
 
     /// Runs the batch to its end.
     pub(crate) fn run(&mut self) {
-        while !self.over {
+        while self.last.started < self.last.limit {
             let Some((entry, count)) = wire::group_at(self.arguments, self.argument_at) else {
-                break;
+                worker::give_up("fewer arguments than tasks");
             };
-            if self.last.is_over() || self.last.started >= self.last.limit {
-                // Finishes the last one.
-                self.advance();
-                break;
-            }
             self.argument_at += wire::GROUP;
             self.left = count;
             match super::ship::entry(entry) {
                 Some(entry) => entry(self),
                 None => worker::give_up("a function that is not in this program"),
             }
+        }
+        if !self.over {
+            // Finishes the last one.
+            self.advance();
         }
     }
 
@@ -258,5 +257,43 @@ impl<'w, 'o> Lane<'w, 'o> {
         self.results[self.result_at..][..RESULT_HEAD].copy_from_slice(&head);
         self.result_at += RESULT_HEAD + len;
         self.header.results.store(self.result_at as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::region::Region;
+    use crate::process::{ship, socket};
+
+    /// Where the arguments end says nothing of where the batch does: with room
+    /// for another group behind them, with some, and with none.
+    #[test]
+    fn a_batch_is_over_wherever_its_arguments_end() {
+        // The word is the checker's here.
+        shuttle::check_random(arguments_of_every_length, 1);
+    }
+
+    fn arguments_of_every_length() {
+        let (region, _memory) = Region::create().unwrap();
+        let (_theirs, ours) = socket::pair().unwrap();
+        let job = ship::plain(|n: u8| n + 1).unwrap();
+        for (behind, filler) in (0..=2 * wire::GROUP).flat_map(|n| [(n, 0), (n, 0xff)]) {
+            let mut arguments = wire::group(job.entry, 2).to_vec();
+            for n in [1_u8, 2] {
+                arguments.extend(wire::head(Kind::Value, 1));
+                arguments.push(n);
+            }
+            arguments.resize(arguments.len() + behind, filler);
+            let header = region.header(0);
+            header.word.arm(2);
+            let mut outbox = Outbox::new(&ours, header);
+            let ends = (&mut outbox, &mut Reader::default());
+            let areas = (&arguments[..], &mut [0; 256][..]);
+            Lane::new(header, ends, 1, areas, None, Options { largest: 100, ..Options::default() })
+                .run();
+            let progress = header.word.read();
+            assert!(progress.is_over() && progress.finished() == 2, "{behind} bytes behind");
+        }
     }
 }
