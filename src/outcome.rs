@@ -172,6 +172,9 @@ pub enum Crash {
     OutOfMemory(u64),
     /// Sent something that is not a frame of the protocol.
     Garbled(Arc<str>),
+    /// Died, and its status went to another part of the program: SIGCHLD is
+    /// ignored, or a thread waits for children that are not its own.
+    Unseen,
     /// Could not be started.
     NotStarted(Arc<str>),
 }
@@ -185,6 +188,10 @@ impl fmt::Display for Crash {
                 write!(f, "worker process went over its memory limit of {limit} bytes")
             }
             Self::Garbled(what) => write!(f, "worker process broke the protocol: {what}"),
+            Self::Unseen => f.write_str(
+                "worker process died, and how is not known: SIGCHLD is ignored, or another part \
+                 of the program waited for it",
+            ),
             Self::NotStarted(why) => write!(f, "worker process could not be started: {why}"),
         }
     }

@@ -83,6 +83,37 @@ fn memory_hog() {
     assert_eq!(outcome, Outcome::Crashed(Crash::Signal(libc::SIGABRT)));
 }
 
+/// With `RUST_BACKTRACE` a failed allocation prints where it was, and that
+/// changes the error number.
+#[test]
+fn memory_hog_with_a_backtrace() {
+    let limit = 256 << 20;
+    for backtrace in ["0", "1", "full"] {
+        let pool = Pool::builder()
+            .workers(nz!(2))
+            .memory_limit(limit)
+            .env("RUST_BACKTRACE", backtrace)
+            .build()
+            .unwrap();
+        // At once, with all the memory left that printing wants; and bit by bit.
+        let outcome = middle(&pool, |n| {
+            vec![1_u8; if n == 1 { 1 << 40 } else { 1 }];
+            n
+        });
+        assert_eq!(outcome, Outcome::Crashed(Crash::OutOfMemory(limit)), "{backtrace}");
+        let outcome = middle(&pool, |n| {
+            let mut hog = Vec::new();
+            while n == 1 {
+                hog.push(vec![1_u8; 1 << 20]);
+            }
+            n
+        });
+        assert_eq!(outcome, Outcome::Crashed(Crash::OutOfMemory(limit)), "{backtrace}");
+        let outcome = middle(&pool, |n| if n == 1 { std::process::abort() } else { n });
+        assert_eq!(outcome, Outcome::Crashed(Crash::Signal(libc::SIGABRT)), "{backtrace}");
+    }
+}
+
 #[test]
 fn endless_loop() {
     let deadline = Duration::from_millis(300);

@@ -4,6 +4,7 @@ use super::codec::Portable;
 use super::error::Report;
 use super::group::{Group, Unpacked};
 use super::shell::Shared;
+use crate::outcome::Outcome;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -63,11 +64,20 @@ impl<R: Portable> Handle<R> {
     }
 
     fn wait_until(self, deadline: Option<Instant>) -> Result<Report<R>, Self> {
+        if let Some(report) = self.forked() {
+            return Ok(report);
+        }
         let mut deliveries = self.group.wait(deadline);
         match deliveries.pop_front().and_then(|delivery| Unpacked::new(delivery).next()) {
             Some(report) => Ok(report),
             None => Err(self),
         }
+    }
+
+    /// What there is to report where there is no pool.
+    fn forked(&self) -> Option<Report<R>> {
+        let why = self.task.and(self.shared.in_its_process().err())?;
+        Some(Report { index: 0, attempt: 0, outcome: Outcome::Err(why) })
     }
 
     /// Gives the task up. If it has not started it never will; if it is
@@ -84,6 +94,9 @@ impl<R: Portable> Future for Handle<R> {
     type Output = Report<R>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Report<R>> {
+        if let Some(report) = self.forked() {
+            return Poll::Ready(report);
+        }
         let mut deliveries = self.group.take(Some(context.waker()));
         match deliveries.pop_front().and_then(|delivery| Unpacked::new(delivery).next()) {
             Some(report) => Poll::Ready(report),

@@ -38,6 +38,15 @@
 //! * `wire`, `socket`: messages on a private socket. `codec`, `format`: values
 //!   as bytes.
 //!
+//! # Signals and the terminal
+//!
+//! A worker is in a process group of its own, in the background: Ctrl-C and
+//! Ctrl-Z are for the parent. It starts with no signal blocked and none
+//! ignored, whatever its parent does, but SIGPIPE, as in every Rust program,
+//! and SIGTTOU and SIGTTIN: a task that writes to a terminal with
+//! `stty tostop` set succeeds, and one that reads from `/dev/tty` gets an
+//! error, instead of stopping for ever.
+//!
 //! # What is promised
 //!
 //! 1. Every item has exactly one outcome, in input order.
@@ -69,6 +78,14 @@
 //! * A task's child processes die with its worker as long as they stay in its
 //!   process group: one that calls `setsid` or `setpgid` leaves it. If parent
 //!   and worker are killed in the same instant, the worker's children stay.
+//! * A task that replaces its process by another program (`exec`) is ended by
+//!   a signal when the parent dies, unless it has blocked or ignored
+//!   `SIGRTMAX - 1` or the program is privileged (set-user-ID); children that
+//!   this program started stay.
+//! * Where the parent ignores SIGCHLD, or waits for children that are not its
+//!   own, the signal or exit code of a crash is
+//!   [`Unseen`](crate::outcome::Crash::Unseen) before Linux 6.15. Which task
+//!   crashed is known all the same.
 //! * A function pointer, a capturing closure, or a function in a dynamic
 //!   library does not cross.
 //! * A value of a type without size that stands for something else (a token
@@ -93,6 +110,7 @@
 mod builder;
 mod clock;
 mod codec;
+mod death;
 mod error;
 mod format;
 mod group;
@@ -112,6 +130,7 @@ mod sheet;
 mod shell;
 mod ship;
 mod socket;
+mod stack;
 mod stream;
 mod submit;
 mod supervisor;

@@ -85,6 +85,9 @@ where
             if let Some(report) = self.ready() {
                 return Some(report);
             }
+            if let Err(why) = self.shared.in_its_process() {
+                return self.forked(why);
+            }
             let exhausted = self.feed();
             if self.collect(None) || self.early.contains_key(&self.given) {
                 continue;
@@ -115,6 +118,9 @@ where
             if let Some(report) = self.ready() {
                 return Poll::Ready(Some(report));
             }
+            if let Err(why) = self.shared.in_its_process() {
+                return Poll::Ready(self.forked(why));
+            }
             let exhausted = self.feed();
             if self.collect(Some(context.waker())) || self.early.contains_key(&self.given) {
                 continue;
@@ -124,6 +130,17 @@ where
             }
             return Poll::Pending;
         }
+    }
+
+    /// The next report where there is no pool.
+    fn forked(&mut self, why: Fault) -> Option<Report<R>> {
+        if self.given == self.pulled {
+            self.source.next()?;
+            self.pulled += 1;
+        }
+        let index = self.given as usize;
+        self.given += 1;
+        Some(Report { index, attempt: 0, outcome: Outcome::Err(why) })
     }
 
     #[inline]

@@ -21,7 +21,8 @@ use std::thread::JoinHandle;
 /// `C` is the type of the context that tasks share, if there is one.
 ///
 /// Dropping a pool kills its workers: [`shutdown`](Self::shutdown) first if
-/// submitted tasks are to be finished.
+/// submitted tasks are to be finished. In a process that was forked from the
+/// one that built it, a pool is broken, and dropping it does nothing.
 pub struct Pool<C = ()> {
     pub(super) shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -131,7 +132,8 @@ impl<C: Send + Sync + 'static> Pool<C> {
         I: Iterator<Item: Portable>,
         R: Portable,
     {
-        let job = job.map_err(unshippable)?;
+        let job = job.map_err(|why| refused(Fault::NotShippable(why)))?;
+        self.shared.in_its_process().map_err(refused)?;
         Ok(Ordered::new(Arc::clone(&self.shared), xs, job, window.map(NonZeroUsize::get)))
     }
 
@@ -358,6 +360,11 @@ impl<C> Pool<C> {
 
     fn finish(&mut self, event: Event) -> Vec<u64> {
         let Some(thread) = self.thread.take() else { return Vec::new() };
+        if self.shared.in_its_process().is_err() {
+            // There is no such thread here.
+            std::mem::forget(thread);
+            return Vec::new();
+        }
         self.shared.end(event);
         let undone = self.shared.wait_until_stopped();
         // It holds no lock any more; if it panicked, that was said already.
@@ -372,6 +379,6 @@ impl<C> Drop for Pool<C> {
     }
 }
 
-fn unshippable(why: NotShippable) -> Failed {
-    Report { index: 0, attempt: 0, outcome: Outcome::Err(Fault::NotShippable(why)) }
+fn refused(why: Fault) -> Failed {
+    Report { index: 0, attempt: 0, outcome: Outcome::Err(why) }
 }

@@ -1,6 +1,7 @@
 //! One worker process, as its parent holds it.
 
 use super::codec::Unencoded;
+use super::death::{self, How};
 use super::group::Ended;
 use super::region::{AREA, Region, SLOTS};
 use super::results::Results;
@@ -11,12 +12,12 @@ use super::supervisor::{Event, Run, TaskId, WorkerId};
 use super::wire::{self, FromWorker, GROUP, Garbled, HEAD, INLINE, Kind, RESULT_HEAD, ToWorker};
 use super::{hook, ship, socket};
 use crate::outcome::Crash;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -44,7 +45,7 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Proc {
     id: WorkerId,
-    child: Child,
+    pid: Pid,
     pub(super) pidfd: Arc<OwnedFd>,
     pub(super) socket: Arc<OwnedFd>,
     region: Region,
@@ -84,12 +85,13 @@ impl Proc {
             .spawn()?;
         let pid = Pid::from_child(&child);
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
+            // Just started, and alive: its number is its own.
             let _ = child.kill();
             let _ = child.wait();
         })?;
         Ok(Self {
             id,
-            child,
+            pid,
             pidfd: Arc::new(pidfd),
             socket: Arc::new(ours),
             region,
@@ -104,7 +106,7 @@ impl Proc {
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     pub(super) fn is_starting(&self) -> bool {
@@ -331,9 +333,7 @@ impl Proc {
     /// Kills the worker and whatever its tasks have started, as far as that
     /// stayed in its process group.
     pub(super) fn kill(&mut self) {
-        // Not reaped yet, so the number is still its own.
-        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        let _ = self.child.kill();
+        death::kill_group(&self.pidfd, self.pid);
     }
 
     /// Asks it to end. Whether it could be asked.
@@ -343,19 +343,19 @@ impl Proc {
 
     /// The worker is dead: kills what it left behind and learns how it died.
     pub(super) fn reap(&mut self) -> Crash {
-        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        let status = self.child.wait();
-        let noted = &self.region.header(0).out_of_memory;
-        match (status, &self.garbled) {
-            (_, Some(garbled)) => Crash::Garbled(garbled.0.into()),
-            (Ok(status), None) => match (status.signal(), self.memory_limit) {
-                (Some(_), Some(limit)) if noted.load(Ordering::Acquire) != 0 => {
-                    Crash::OutOfMemory(limit)
-                }
-                (Some(signal), _) => Crash::Signal(signal),
-                (None, _) => Crash::Exit(status.code().unwrap_or(-1)),
-            },
-            (Err(error), None) => Crash::Garbled(format!("its end went unseen: {error}").into()),
+        death::kill_group(&self.pidfd, self.pid);
+        let how = death::reap(&self.pidfd);
+        if let Some(garbled) = &self.garbled {
+            return Crash::Garbled(garbled.0.into());
+        }
+        // ORDERING: Acquire; pairs with the worker's Release. It is dead: what
+        // it stored last is there.
+        let noted = self.region.header(0).out_of_memory.load(Ordering::Acquire) != 0;
+        match (how, self.memory_limit) {
+            (How::Signal(_) | How::Unseen, Some(limit)) if noted => Crash::OutOfMemory(limit),
+            (How::Signal(signal), _) => Crash::Signal(signal),
+            (How::Exit(code), _) => Crash::Exit(code),
+            (How::Unseen, _) => Crash::Unseen,
         }
     }
 }

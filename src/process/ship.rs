@@ -189,8 +189,10 @@ impl Program {
     }
 }
 
-/// The same for two processes if they run the same executable: its file, its
-/// layout, its build id if it has one, and where this crate lies in it.
+/// The same for two processes if they run the same executable: its layout, its
+/// notes, and where this crate lies in it. The build id is among the notes; one
+/// without is known by its file, whose times may change (`touch`) and whose
+/// contents may not while it runs.
 pub(crate) fn identity() -> u64 {
     program().identity
 }
@@ -198,13 +200,15 @@ pub(crate) fn identity() -> u64 {
 fn program() -> &'static Program {
     static PROGRAM: OnceLock<Program> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let mut found = Found { program: None, hasher: DefaultHasher::new() };
+        let mut found = Found { program: None, hasher: DefaultHasher::new(), has_build_id: false };
         // SAFETY: `visit` gets the pointer to `found`, which outlives the call.
         unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut found).cast()) };
         let mut program =
             found.program.unwrap_or(Program { all: Vec::new(), code: Vec::new(), identity: 0 });
-        if let Ok(file) = std::fs::metadata("/proc/self/exe") {
-            for part in [file.dev(), file.ino(), file.size(), file.mtime() as u64] {
+        if !found.has_build_id
+            && let Ok(file) = std::fs::metadata("/proc/self/exe")
+        {
+            for part in [file.dev(), file.ino(), file.size()] {
                 found.hasher.write_u64(part);
             }
         }
@@ -216,6 +220,28 @@ fn program() -> &'static Program {
 struct Found {
     program: Option<Program>,
     hasher: DefaultHasher,
+    has_build_id: bool,
+}
+
+const NT_GNU_BUILD_ID: u32 = 3;
+
+/// Whether there is a build id among these notes.
+fn has_build_id(mut notes: &[u8]) -> bool {
+    let word = |at: usize, notes: &[u8]| {
+        notes.get(at..at + 4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]))
+    };
+    while let (Some(name), Some(value), Some(kind)) =
+        (word(0, notes), word(4, notes), word(8, notes))
+    {
+        let (name, value) = (name as usize, value as usize);
+        if kind == NT_GNU_BUILD_ID && value > 0 && notes[12..].starts_with(b"GNU\0") {
+            return true;
+        }
+        let next = 12 + name.next_multiple_of(4) + value.next_multiple_of(4);
+        let Some(rest) = notes.get(next..) else { return false };
+        notes = rest;
+    }
+    false
 }
 
 /// Looks at the first object, the main program, and stops.
@@ -237,6 +263,7 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c
             // readable for as long as the program runs.
             let note = unsafe { std::slice::from_raw_parts(start as *const u8, range.len()) };
             found.hasher.write(note);
+            found.has_build_id |= has_build_id(note);
         }
         if header.p_type == libc::PT_LOAD {
             if header.p_flags & libc::PF_X != 0 {
@@ -272,6 +299,28 @@ mod tests {
         assert!(why.contains("in a library"), "{why}");
         let there = (libc::abs as *const () as usize).wrapping_sub(anchor()) as u64;
         assert!(entry(there).is_none(), "not taken from a parent either");
+    }
+
+    #[test]
+    fn a_build_id_is_found_among_notes() {
+        let note = |name: &[u8], kind: u32, value: &[u8]| {
+            let lengths = [name.len() as u32, value.len() as u32, kind];
+            let mut note: Vec<u8> = lengths.into_iter().flat_map(u32::to_ne_bytes).collect();
+            for part in [name, value] {
+                note.extend(part);
+                note.resize(note.len().next_multiple_of(4), 0);
+            }
+            note
+        };
+        let id = note(b"GNU\0", 3, &[7; 20]);
+        let abi = note(b"GNU\0", 1, &[0; 16]);
+        let other = note(b"stapsdt\0", 3, &[1; 5]);
+        assert!(has_build_id(&id));
+        assert!(has_build_id(&[abi.clone(), other.clone(), id.clone()].concat()));
+        assert!(!has_build_id(&[abi, other].concat()));
+        assert!((0..12).all(|cut| !has_build_id(&id[..cut])), "cut off");
+        assert!(!has_build_id(&note(b"GNU\0", 3, &[])), "empty");
+        assert!(!has_build_id(&[0xff; 64]), "of any length");
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         R: Portable,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
-        let place = Semaphore::acquire_owned(&self.shared.places, 1).await.ok();
+        let place = self.a_place().await;
         self.submit_job(ship::plain(f), &item, place)
     }
 
@@ -127,12 +127,13 @@ impl<C: Send + Sync + 'static> Pool<C> {
         R: Portable,
         F: Fn(&C, A) -> R + Copy + Send + 'static,
     {
-        let place = Semaphore::acquire_owned(&self.shared.places, 1).await.ok();
+        let place = self.a_place().await;
         self.submit_job(ship::with_context(f), &item, place)
     }
 
     /// The semaphore is never closed.
     fn wait_for_a_place(&self) -> Option<OwnedPermit> {
+        self.shared.in_its_process().ok()?;
         let places = &self.shared.places;
         match Semaphore::try_acquire_owned(places, 1) {
             Ok(place) => Some(place),
@@ -140,11 +141,19 @@ impl<C: Send + Sync + 'static> Pool<C> {
         }
     }
 
+    async fn a_place(&self) -> Option<OwnedPermit> {
+        self.shared.in_its_process().ok()?;
+        Semaphore::acquire_owned(&self.shared.places, 1).await.ok()
+    }
+
     fn try_submit_job<A: Portable, R: Portable>(
         &self,
         job: Result<Job<A, R>, NotShippable>,
         item: A,
     ) -> Result<Handle<R>, Busy<A>> {
+        if self.shared.in_its_process().is_err() {
+            return Ok(self.submit_job(job, &item, None));
+        }
         match Semaphore::try_acquire_owned(&self.shared.places, 1) {
             Ok(place) => Ok(self.submit_job(job, &item, Some(place))),
             Err(_) => Err(Busy(item)),
@@ -159,6 +168,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     ) -> Handle<R> {
         let group = Arc::new(Group::default());
         let parcel = job.map_err(Fault::NotShippable).and_then(|job| {
+            self.shared.in_its_process()?;
             let mut records = Records::default();
             let load = match records.add(item) {
                 Ok(()) => Load::Records(records.into_bytes()),

@@ -19,7 +19,7 @@ use super::outbox::Outbox;
 use super::region::{Header, Region};
 use super::sheet::{Place, Reader};
 use super::wire::{self, FromWorker, ToWorker};
-use super::{ship, socket};
+use super::{ship, socket, stack};
 use rustix::process::{Resource, Rlimit, Signal};
 use std::any::Any;
 use std::cell::RefCell;
@@ -44,13 +44,37 @@ pub(super) fn main() -> i32 {
         eprintln!("{} is set, but standard input is no pool's socket", super::hook::VARIABLE);
         return LOST;
     };
-    // SAFETY: signal number and disposition are valid; nothing else runs yet.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    reset_signals();
     die_with_parent();
     let Some((region, options)) = start(&socket) else {
         return LOST;
     };
     serve(&socket, &region, options)
+}
+
+/// What the parent ignores and blocks is its own affair: SIGCHLD ignored would
+/// hide how a task's children end, and SIGTERM blocked would not end them.
+/// What has a handler by now was given it in this process.
+fn reset_signals() {
+    // SAFETY: the calls read and write nothing but what they are given here.
+    unsafe {
+        for signal in 1..=libc::SIGRTMAX() {
+            let mut now: libc::sigaction = std::mem::zeroed();
+            let known = libc::sigaction(signal, std::ptr::null(), &raw mut now) == 0;
+            if known && now.sa_sigaction == libc::SIG_IGN {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+        // SIGPIPE as in every Rust program. The group is in the background of
+        // its terminal, if it has one: ignoring these two, it may write to it
+        // where that is stopped (`stty tostop`), and reading is an error.
+        for signal in [libc::SIGPIPE, libc::SIGTTOU, libc::SIGTTIN] {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
 }
 
 /// Takes the socket from standard input and closes everything else.
@@ -257,12 +281,14 @@ fn limit_memory(bytes: u64, header: &Header) {
 }
 
 /// `abort` raises the signal on the thread whose allocation failed, which
-/// still has the error number. What follows (the default action) is `abort`'s.
+/// still has the error number, unless the backtrace that `RUST_BACKTRACE` asks
+/// for has been printed since: then the stack tells. What follows (the default
+/// action) is `abort`'s.
 extern "C" fn note_memory(_: libc::c_int) {
     // SAFETY: this thread's errno.
     let errno = unsafe { *libc::__errno_location() };
     let header = MEMORY_NOTE.load(Ordering::Relaxed);
-    if errno == libc::ENOMEM && !header.is_null() {
+    if (errno == libc::ENOMEM || stack::an_allocation_failed()) && !header.is_null() {
         // SAFETY: set once, to a header in a mapping that is never unmapped in
         // a worker: `main` owns it until the process ends.
         unsafe { &*header }.out_of_memory.store(1, Ordering::Release);

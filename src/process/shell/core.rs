@@ -12,6 +12,7 @@ use crate::process::supervisor::{
     Action, Event, Nanos, Run, Supervisor, TaskId, Verdict, WorkerId,
 };
 use crate::process::wire::{FromWorker, Garbled};
+use crate::process::worker;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -176,7 +177,11 @@ impl Core {
             }
             match proc.receive(buffer, &self.settings) {
                 Ok(None) => return,
-                Ok(Some(FromWorker::Ready { .. })) => self.feed(Event::Ready(id)),
+                Ok(Some(FromWorker::Ready { .. })) => {
+                    // What went wrong before is over.
+                    self.start_error = None;
+                    self.feed(Event::Ready(id));
+                }
                 Ok(Some(FromWorker::Done { seq, elapsed })) => {
                     self.feed(Event::Done { worker: id, seq, elapsed });
                     // What is delivered is read before the slot is used again.
@@ -204,7 +209,13 @@ impl Core {
         let crash = proc.reap();
         let started = proc.progress();
         if proc.is_starting() && self.start_error.is_none() {
-            self.start_error = Some(format!("while it started: {crash}").into());
+            let why = match crash {
+                Crash::Exit(worker::LOST) => {
+                    "a worker found itself to be another executable than this program".into()
+                }
+                _ => format!("while it started: {crash}").into(),
+            };
+            self.start_error = Some(why);
         }
         self.crashes.insert(id, crash);
         self.feed(Event::Exited { worker: id, started });

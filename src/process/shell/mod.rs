@@ -17,6 +17,7 @@ mod parcel;
 pub(super) use parcel::{Held, Load, Parcel};
 
 use self::core::{After, Core};
+use super::error::Fault;
 use super::proc::Proc;
 use super::settings::Settings;
 use super::sheet::Stock;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     /// For submitted tasks that have not ended.
     pub(super) places: Arc<Semaphore>,
     pub(super) workers: usize,
+    /// The process that the pool belongs to.
+    owner: u32,
 }
 
 impl Shared {
@@ -81,7 +84,26 @@ impl Shared {
             stock: Arc::default(),
             places: Arc::new(Semaphore::new(places)),
             workers,
+            owner: std::process::id(),
         })
+    }
+
+    /// Nothing of a pool is of use in a process that was forked from its
+    /// owner: the thread is not there, its locks may be held for ever, and
+    /// the workers and the memory are the owner's.
+    ///
+    /// # Errors
+    ///
+    /// There.
+    pub(super) fn in_its_process(&self) -> Result<(), Fault> {
+        if std::process::id() == self.owner {
+            return Ok(());
+        }
+        let why = format!(
+            "it belongs to process {}, from which this one was forked; build one here",
+            self.owner
+        );
+        Err(Fault::Broken(why.into()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
@@ -91,6 +113,7 @@ impl Shared {
     /// Does something under the lock, carries out what follows from it, and
     /// then wakes whoever waits for that.
     fn with<T>(&self, change: impl FnOnce(&mut Core) -> T) -> T {
+        debug_assert!(self.in_its_process().is_ok());
         let mut core = self.lock();
         let result = change(&mut core);
         core.perform();
@@ -136,6 +159,9 @@ impl Shared {
 
     /// Gives up tasks. `kill`: one that is running is killed.
     pub(super) fn cancel(&self, first: TaskId, len: u32, kill: bool) {
+        if self.in_its_process().is_err() {
+            return;
+        }
         self.with(|core| {
             if core.parcels.contains_key(&first) {
                 core.feed(Event::Cancel { first, len, kill });
@@ -162,11 +188,14 @@ impl Shared {
     }
 
     pub(super) fn is_broken(&self) -> bool {
-        self.lock().supervisor.is_broken()
+        self.in_its_process().is_err() || self.lock().supervisor.is_broken()
     }
 
     /// The process ids of the workers that are alive.
     pub(super) fn pids(&self) -> Vec<u32> {
+        if self.in_its_process().is_err() {
+            return Vec::new();
+        }
         self.lock().procs.values().map(Proc::pid).collect()
     }
 
