@@ -103,8 +103,10 @@ fn memory_hog_with_a_backtrace() {
         assert_eq!(outcome, Outcome::Crashed(Crash::OutOfMemory(limit)), "{backtrace}");
         let outcome = middle(&pool, |n| {
             let mut hog = Vec::new();
-            while n == 1 {
-                hog.push(vec![1_u8; 1 << 20]);
+            if n == 1 {
+                loop {
+                    hog.push(vec![1_u8; 1 << 20]);
+                }
             }
             n
         });
