@@ -81,6 +81,8 @@ pub struct Semaphore {
 
 struct State {
     free: usize,
+    /// Free and held: never less than what may still be given back.
+    total: usize,
     closed: bool,
     waiting: WaitList<usize>,
 }
@@ -155,7 +157,8 @@ impl Semaphore {
     /// A semaphore with so many permits.
     #[must_use]
     pub fn new(permits: usize) -> Self {
-        let state = State { free: permits, closed: false, waiting: WaitList::new() };
+        let state =
+            State { free: permits, total: permits, closed: false, waiting: WaitList::new() };
         Self { state: Mutex::new(state) }
     }
 
@@ -294,10 +297,24 @@ impl Semaphore {
     ///
     /// # Panics
     ///
-    /// If there would be more than `usize::MAX`.
+    /// If there would be more than `usize::MAX`, those that are held included:
+    /// nothing is added then.
     pub fn add_permits(&self, count: usize) {
         let mut state = self.state.lock();
-        state.free = state.free.checked_add(count).expect("more permits than a usize counts");
+        let total = state.total;
+        let Some(more) = total.checked_add(count) else {
+            drop(state);
+            panic!("{count} permits added to {total} are more than {}", usize::MAX);
+        };
+        state.total = more;
+        state.free += count;
+        self.grant_all(state);
+    }
+
+    /// Takes permits back that were held.
+    fn release(&self, count: usize) {
+        let mut state = self.state.lock();
+        state.free += count;
         self.grant_all(state);
     }
 
@@ -344,6 +361,7 @@ impl<H: Deref<Target = Semaphore>> Permit<H> {
 
     /// Takes the permits out of circulation.
     pub fn forget(mut self) {
+        self.semaphore.state.lock().total -= self.count;
         self.count = 0;
     }
 }
@@ -351,7 +369,7 @@ impl<H: Deref<Target = Semaphore>> Permit<H> {
 impl<H: Deref<Target = Semaphore>> Drop for Permit<H> {
     fn drop(&mut self) {
         if self.count > 0 {
-            self.semaphore.add_permits(self.count);
+            self.semaphore.release(self.count);
         }
     }
 }

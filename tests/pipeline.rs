@@ -12,11 +12,12 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use selvedge::nz;
 use selvedge::pipeline::{
-    Error, Input, Overflow, Pipeline, Progress, Reason, Record, Report, key_value, times,
+    Error, Input, Overflow, Pipeline, Progress, Reason, Record, Report, Stopped, key_value, times,
 };
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 /// Hands out `bytes` in pieces of these sizes, in turn; an interruption comes
 /// before each piece.
@@ -402,9 +403,12 @@ fn an_input_that_fails_is_named_and_later_ones_are_not_opened() {
     let inputs = [Input::reader("first", &b"a:1\n"[..]), Input::reader("second", failing)];
     let error =
         Pipeline::key_value().block_size(nz!(16)).run(inputs.into_iter().chain(never)).unwrap_err();
-    let Error::Input { input, source } = &error else { panic!("{error}") };
-    assert_eq!((&**input, source.to_string().as_str()), ("second", "the cable is out"));
-    assert_eq!(error.to_string(), "cannot read second");
+    let Error::Input { at, source, so_far } = &error else { panic!("{error}") };
+    assert_eq!((&*at.input, source.to_string().as_str()), ("second", "the cable is out"));
+    assert_eq!((at.line, at.offset), (101, 400));
+    assert_eq!(error.to_string(), "cannot read second beyond line 100 (byte 400)");
+    let so_far = so_far.as_ref().unwrap();
+    assert_eq!((so_far.totals.sorted(), so_far.read.lines), (vec![("a", 101)], 101));
 
     let missing = Pipeline::key_value().run([Input::file("/no/such/file")]).unwrap_err();
     assert_eq!(missing.to_string(), "cannot read /no/such/file");
@@ -522,4 +526,87 @@ fn excerpts_are_short_and_printable() {
     let excerpt = &report.samples[0].excerpt;
     assert!(excerpt.starts_with(r#"a\u{1b}[31m\xff\t\"éé"#), "{excerpt}");
     assert_eq!(excerpt.chars().count(), 60);
+}
+
+/// Every line that could be read counts, whatever the blocks; the line that
+/// was cut off does not, and what cannot be read is listed.
+#[test]
+fn a_run_that_keeps_going_loses_no_total() {
+    for workers in [1, 4] {
+        for block_size in [1, 3, 16, 1 << 20] {
+            let failing = |bytes: &[u8]| Failing(io::Cursor::new(bytes.to_vec()));
+            let report = Pipeline::key_value()
+                .workers(NonZeroUsize::new(workers).unwrap())
+                .block_size(NonZeroUsize::new(block_size).unwrap())
+                .keep_going()
+                .run([
+                    Input::reader("one", &b"a:1\nbad\n"[..]),
+                    Input::reader("two", failing(b"a:10\na:20\na:9")),
+                    Input::file("/no/such/file"),
+                    Input::reader("three", failing(b"")),
+                    Input::reader("four", &b"\nb:100"[..]),
+                ])
+                .unwrap();
+            assert_eq!(report.totals.sorted(), [("b", 100), ("a", 31)]);
+            assert_eq!((report.read.lines, report.read.malformed), (6, 2));
+            assert_eq!(report.samples[1].to_string(), "four:1: empty line");
+            let unreadable: Vec<_> = report.unreadable.iter().map(ToString::to_string).collect();
+            assert_eq!(
+                unreadable,
+                [
+                    "cannot read two beyond line 2 (byte 10): the cable is out",
+                    "cannot read /no/such/file: No such file or directory (os error 2)",
+                    "cannot read three: the cable is out",
+                ]
+            );
+        }
+    }
+}
+
+/// A reader that never comes to the end of a line.
+struct Endless(Option<selvedge::cancel::Token>);
+
+impl io::Read for Endless {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        bytes.fill(0);
+        if let Some(token) = &self.0 {
+            token.cancel_because("enough");
+        }
+        Ok(bytes.len())
+    }
+}
+
+/// A deadline or a cancel is noticed in the middle of a line, which then does
+/// not count; the lines before it do.
+#[test]
+fn a_line_without_an_end_is_no_way_out_of_a_deadline() {
+    let inputs = |token| {
+        let lines = io::Read::chain(&b"a:1\na:2\n"[..], Endless(token));
+        [Input::reader("endless", lines)]
+    };
+    let run = Pipeline::key_value().max_line(nz!(64)).block_size(nz!(512));
+    let report = run.within(Duration::from_millis(50)).run(inputs(None)).unwrap();
+    assert!(matches!(report.stopped, Some(Stopped::TimedOut(_))), "{:?}", report.stopped);
+    assert_eq!((report.totals.sorted(), report.read.lines), (vec![("a", 3)], 2));
+
+    let token = selvedge::cancel::Token::new();
+    let run = Pipeline::key_value().block_size(nz!(512)).token(token.clone());
+    let report = run.run(inputs(Some(token))).unwrap();
+    assert!(matches!(report.stopped, Some(Stopped::Cancelled(_))), "{:?}", report.stopped);
+    assert_eq!((report.totals.sorted(), report.read.lines), (vec![("a", 3)], 2));
+}
+
+/// A report is read by a person, whatever is in it.
+#[test]
+fn a_report_is_short_when_it_is_formatted() {
+    let report = Pipeline::key_value().run([Input::reader("r", &b"a:1\nb:2\n"[..])]).unwrap();
+    let text = format!("{report:?}");
+    assert!(text.contains(r#"Totals { keys: 2, largest: {"b": 2, "a": 1} }"#), "{text}");
+    assert!(text.len() < 600, "{} bytes: {text}", text.len());
+    let many: String = (0..5_000).map(|n| format!("key{n}:{n}\n")).collect();
+    let many = io::Cursor::new(many.into_bytes());
+    let report = Pipeline::key_value().run([Input::reader("r", many)]).unwrap();
+    let text = format!("{:?}", report.totals);
+    assert!(text.starts_with(r#"Totals { keys: 5000, largest: {"key4999": 4999, "#), "{text}");
+    assert!(text.ends_with("}, .. }") && text.len() < 300, "{text}");
 }

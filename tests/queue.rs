@@ -99,6 +99,72 @@ fn the_last_receiver_drops_what_is_there_at_once() {
     assert!(tx.send(item).is_err());
 }
 
+fn cause(rx: &Receiver<i32>) -> Option<String> {
+    let closed = rx.recv().expect_err("drained");
+    closed.cause().map(ToString::to_string)
+}
+
+/// Half of a stream is not taken for all of it.
+#[test]
+fn a_producer_that_has_not_finished_is_not_an_end_of_stream() {
+    const ABANDONED: &str = "a producer was dropped before it had finished";
+    let (tx, rx) = queue::unbounded();
+    let producer = tx.clone().into_producer();
+    producer.send(1).unwrap();
+    drop(producer);
+    tx.send(2).unwrap();
+    drop(tx);
+    assert_eq!(rx.try_iter().collect::<Vec<_>>(), [1, 2], "others go on");
+    assert_eq!(cause(&rx).as_deref(), Some(ABANDONED));
+
+    // Finished; one of two finished; both; failed; closed before.
+    let two = || {
+        let (tx, rx) = queue::unbounded::<i32>();
+        let producer = tx.into_producer();
+        (producer.clone(), producer, rx)
+    };
+    let (one, other, rx) = two();
+    one.finish();
+    drop(other);
+    assert_eq!(cause(&rx).as_deref(), Some(ABANDONED));
+    let (one, other, rx) = two();
+    one.finish();
+    other.finish();
+    assert_eq!(cause(&rx), None);
+    let (one, other, rx) = two();
+    assert!(one.fail("the disk is full"));
+    assert!(!other.fail("the disk is fuller"));
+    assert_eq!(cause(&rx).as_deref(), Some("the disk is full"));
+    let (one, other, rx) = two();
+    one.close();
+    drop((one, other));
+    assert_eq!(cause(&rx), None);
+    // A panic is the graver fault, whichever comes first.
+    let (one, other, rx) = two();
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        let _one = one;
+        panic!("half way");
+    }));
+    drop(other);
+    assert_eq!(cause(&rx), Some(SenderPanicked.to_string()));
+}
+
+/// A task that is cancelled or times out half way has not finished.
+#[tokio::test(start_paused = true)]
+async fn a_producer_whose_task_is_stopped_has_not_finished() {
+    let (tx, rx) = queue::bounded(nz!(1));
+    let producer = tx.into_producer();
+    let sending = async move {
+        for n in 0.. {
+            producer.send_async(n).await.unwrap();
+        }
+        producer.finish();
+    };
+    tokio::time::timeout(Duration::from_secs(1), sending).await.unwrap_err();
+    assert_eq!(rx.recv().ok(), Some(0));
+    assert!(cause(&rx).is_some());
+}
+
 /// Counts its drops, each of which panics.
 struct Bomb(Arc<AtomicUsize>);
 

@@ -89,7 +89,7 @@ impl Flowing {
     fn flow(&self, common: Common) -> Flow<(String, i64)> {
         let Common { inputs, max_line, factor, malformed_at_most, within, .. } = common;
         let (latency, bound) = (self.latency, Bound::new(self.at_once));
-        let mut flow = Flow::inputs(inputs, max_line);
+        let mut flow = Flow::inputs(inputs, max_line).keep_going();
         if let Some(rate) = self.per_second {
             let limiter = Arc::new(Limiter::per_second(rate));
             // One lane: the lines stand in line in their own order.

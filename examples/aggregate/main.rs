@@ -40,7 +40,8 @@ mod cli {
     /// a signed 64-bit integer. Prints `key:total`, the largest total first
     /// and equal totals in order of their keys. A line that is not of that
     /// form (an empty line too) is counted and left out, and the first few are
-    /// shown on standard error.
+    /// shown on standard error. A file that cannot be read is reported there
+    /// too: the totals are of all others, and the exit code is 1.
     #[derive(Debug, Parser)]
     #[command(name = "aggregate")]
     struct Args {
@@ -139,6 +140,7 @@ mod cli {
         let report = report?;
 
         output::malformed(&report);
+        output::unreadable(&report);
         if args.strict && report.read.malformed > 0 {
             let (malformed, lines) = (report.read.malformed, report.read.lines);
             anyhow::bail!("{malformed} of {lines} lines are malformed (--strict)");
@@ -152,7 +154,8 @@ mod cli {
             printed => printed.context("cannot print the totals")?,
         }
         Ok(match &report.stopped {
-            None => ExitCode::SUCCESS,
+            None if report.unreadable.is_empty() => ExitCode::SUCCESS,
+            None => ExitCode::FAILURE,
             Some(stopped) => {
                 output::stopped(stopped, &report);
                 ExitCode::from(STOPPED)
@@ -174,6 +177,7 @@ mod cli {
     fn in_blocks(args: &Args, watch: &mut Watch) -> anyhow::Result<Report> {
         let common = common(args);
         let mut pipeline = Pipeline::key_value()
+            .keep_going()
             .transform(times(common.factor))
             .overflow(common.overflow)
             .max_line(common.max_line);

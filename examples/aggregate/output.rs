@@ -20,6 +20,7 @@ pub(crate) fn totals(report: &Report, top: Option<usize>, json: bool) -> io::Res
             malformed: report.read.malformed,
             samples: report.samples.iter().map(Sample::from).collect(),
             stopped: report.stopped.as_ref().map(ToString::to_string),
+            unreadable: report.unreadable.iter().map(ToString::to_string).collect(),
         };
         serde_json::to_writer(&mut out, &summary)?;
         writeln!(out)?;
@@ -49,6 +50,14 @@ pub(crate) fn malformed(report: &Report) {
     let _ = writeln!(err, "aggregate: {count} of {} lines malformed", report.read.lines);
 }
 
+/// Inputs that could not be read to their ends, to standard error.
+pub(crate) fn unreadable(report: &Report) {
+    let mut err = io::stderr().lock();
+    for unreadable in &report.unreadable {
+        let _ = writeln!(err, "aggregate: {unreadable}");
+    }
+}
+
 /// What each stage has done, to standard error.
 pub(crate) fn stages(report: &Report) {
     let mut err = io::stderr().lock();
@@ -72,6 +81,8 @@ struct Summary<'a> {
     samples: Vec<Sample<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<String>,
 }
 
 /// An object whose members keep their order.

@@ -160,9 +160,26 @@ fn an_input_that_cannot_be_read_is_named() {
         (["fine", "nowhere"], "cannot read nowhere: No such file or directory (os error 2)"),
         (["fine", "."], "cannot read .: Is a directory (os error 21)"),
     ] {
-        let ran = run_in(folder.path(), &args, b"");
-        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
-        assert_eq!(ran.err, format!("aggregate: {message}\n"));
+        for mode in ["--json", "--async"] {
+            let [fine, bad] = args;
+            let ran = run_in(folder.path(), &["--overflow", "error", fine, bad, fine], b"");
+            assert_eq!((ran.code, ran.out.as_str()), (Some(1), "a:2\n"));
+            assert_eq!(ran.err, format!("aggregate: {message}\n"));
+            let ran = run_in(folder.path(), &[mode, fine, bad, fine], b"");
+            assert_eq!((ran.code, ran.err), (Some(1), format!("aggregate: {message}\n")));
+            assert!(ran.out.contains('a') && ran.out.contains('2'), "{}", ran.out);
+        }
+    }
+}
+
+/// The zeros have no end, and no line.
+#[test]
+fn a_deadline_ends_a_line_without_an_end() {
+    for mode in [None, Some("--async")] {
+        let args: Vec<&str> = ["--within", "100ms", "/dev/zero"].into_iter().chain(mode).collect();
+        let ran = run(&args, b"");
+        assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""));
+        assert!(ran.err.contains("stopped after 0 lines"), "{}", ran.err);
     }
 }
 

@@ -199,7 +199,8 @@ pub struct Gather<S> {
 }
 
 impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
-    /// At most so many in flight. 64 unless told.
+    /// At most so many in flight. 64 by default. In place 65,536 at most,
+    /// whatever the limit: more are not polled by one task.
     pub fn limit(mut self, limit: NonZeroUsize) -> Self {
         self.limit = limit;
         self

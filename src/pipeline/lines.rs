@@ -77,11 +77,24 @@ impl Buffer {
         }
     }
 
-    /// Reads `more` bytes, fewer only at the end of the input.
-    fn fill(&mut self, reader: &mut dyn Read, more: usize) -> io::Result<End> {
-        self.room_for(more);
-        let target = self.len + more;
+    /// Reads `more` bytes, fewer only at the end of the input or if it is to
+    /// stop, which it asks before each read.
+    fn fill(
+        &mut self,
+        reader: &mut dyn Read,
+        more: usize,
+        stop: &mut dyn FnMut() -> bool,
+    ) -> io::Result<End> {
+        let target = self.len.saturating_add(more);
         while self.len < target {
+            if stop() {
+                return Ok(End::Stopped);
+            }
+            if self.len == self.bytes.len() || self.bytes.len() < target.min(LARGEST_STEP) {
+                // A block may be larger than all that there is to read.
+                self.room_for((target - self.len).min(self.len.max(LARGEST_STEP)));
+            }
+            let target = target.min(self.bytes.len());
             match reader.read(&mut self.bytes[self.len..target]) {
                 Ok(0) => return Ok(End::Reached),
                 Ok(read) => self.len += read,
@@ -93,10 +106,17 @@ impl Buffer {
     }
 }
 
+/// Room that is made for bytes before any of them are there.
+const LARGEST_STEP: usize = 1 << 20;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Ahead,
     Reached,
+    /// The input cannot be read any further.
+    Failed,
+    /// No more is wanted.
+    Stopped,
 }
 
 /// Buffers that wait to be used again: workers hand them back, the source
@@ -133,21 +153,19 @@ pub(super) enum Body {
     Lines(Buffer),
     /// One line that was too long to hold.
     TooLong,
+    /// The input could not be opened, or be read any further: the block's
+    /// offset is where the line starts that was not read to its end.
+    Failed(io::Error),
 }
 
-/// An input that could not be opened or read.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) input: Arc<str>,
-    pub(super) source: io::Error,
-}
-
-/// The source: an iterator of blocks, which ends early at a failure.
+/// The source: an iterator of blocks. A failure has a block of its own, which
+/// is the last one unless it is to keep going.
 ///
 /// Invariant: a block ends with a newline or at the end of its input, so a
-/// line is in one block only. Memory: a buffer holds at most
-/// `max_line + 2 * block_size` bytes.
-pub(super) struct Blocks<'a, I> {
+/// line is in one block only; a line that was not read to its end, because of
+/// a failure or because it was to stop, is in none. Memory: a buffer holds at
+/// most `max_line + 2 * block_size` bytes.
+pub(super) struct Blocks<'a, I, S> {
     inputs: I,
     current: Option<Current>,
     /// The start of a line whose end has not been read yet.
@@ -155,7 +173,10 @@ pub(super) struct Blocks<'a, I> {
     spare: &'a Spare,
     block_size: usize,
     max_line: usize,
-    failure: &'a mut Option<Failure>,
+    keep_going: bool,
+    /// Whether to stop; asked before each block and each read.
+    stop: S,
+    over: bool,
 }
 
 struct Current {
@@ -165,36 +186,47 @@ struct Current {
     /// Where `carry` starts.
     offset: u64,
     end: End,
+    /// There if the end is a failure that has not been reported.
+    failed: Option<io::Error>,
 }
 
-impl<'a, I: Iterator<Item = Input>> Blocks<'a, I> {
+impl<'a, I: Iterator<Item = Input>, S: FnMut() -> bool> Blocks<'a, I, S> {
     pub(super) fn new(
         inputs: I,
         spare: &'a Spare,
         block_size: usize,
         max_line: usize,
-        failure: &'a mut Option<Failure>,
+        stop: S,
     ) -> Self {
-        Self { inputs, current: None, carry: Vec::new(), spare, block_size, max_line, failure }
+        let (current, carry) = (None, Vec::new());
+        let (keep_going, over) = (false, false);
+        Self { inputs, current, carry, spare, block_size, max_line, keep_going, stop, over }
+    }
+
+    /// Goes on with the next input after a failure.
+    pub(super) fn keep_going(mut self, keep_going: bool) -> Self {
+        self.keep_going = keep_going;
+        self
     }
 
     fn open_next(&mut self) -> Option<Current> {
         let Input { name, open } = self.inputs.next()?;
-        match open() {
-            Ok(reader) => Some(Current { name, reader, first: true, offset: 0, end: End::Ahead }),
-            Err(source) => {
-                *self.failure = Some(Failure { input: name, source });
-                None
+        let (first, offset) = (true, 0);
+        Some(match open() {
+            Ok(reader) => Current { name, reader, first, offset, end: End::Ahead, failed: None },
+            Err(error) => {
+                let (reader, failed) = (Box::new(io::empty()), Some(error));
+                Current { name, reader, first, offset, end: End::Failed, failed }
             }
-        }
+        })
     }
 }
 
-impl<I: Iterator<Item = Input>> Iterator for Blocks<'_, I> {
+impl<I: Iterator<Item = Input>, S: FnMut() -> bool> Iterator for Blocks<'_, I, S> {
     type Item = Block;
 
     fn next(&mut self) -> Option<Block> {
-        if self.failure.is_some() {
+        if self.over || (self.stop)() {
             return None;
         }
         loop {
@@ -203,36 +235,45 @@ impl<I: Iterator<Item = Input>> Iterator for Blocks<'_, I> {
                 None => self.open_next()?,
             };
             let mut buffer = self.spare.take();
-            match current.block(&mut self.carry, &mut buffer, self.block_size, self.max_line) {
-                Ok(Some(cut)) => {
-                    let size = match cut {
-                        Cut::Lines => buffer.len as u64,
-                        Cut::TooLong { size } => size,
-                    };
-                    let body = match cut {
-                        Cut::Lines => Body::Lines(buffer),
-                        Cut::TooLong { .. } => {
-                            self.spare.give(buffer);
-                            Body::TooLong
+            let limits = (self.block_size, self.max_line);
+            let (size, body) =
+                match current.block(&mut self.carry, &mut buffer, limits, &mut self.stop) {
+                    Ok(Some(Cut::Lines)) => (buffer.len as u64, Body::Lines(buffer)),
+                    Ok(Some(Cut::TooLong { size })) => {
+                        self.spare.give(buffer);
+                        (size, Body::TooLong)
+                    }
+                    Ok(None) => {
+                        self.spare.give(buffer);
+                        if current.end == End::Stopped {
+                            self.over = true;
+                            return None;
                         }
-                    };
-                    let block = Block {
-                        input: Arc::clone(&current.name),
-                        first: std::mem::take(&mut current.first),
-                        offset: current.offset,
-                        size,
-                        body,
-                    };
-                    current.offset += size;
-                    self.current = Some(current);
-                    return Some(block);
-                }
-                Ok(None) => self.spare.give(buffer),
-                Err(source) => {
-                    *self.failure = Some(Failure { input: current.name, source });
-                    return None;
-                }
-            }
+                        continue;
+                    }
+                    Err(error) => {
+                        self.spare.give(buffer);
+                        self.over = !self.keep_going;
+                        let (input, first, offset) = (current.name, current.first, current.offset);
+                        return Some(Block {
+                            input,
+                            first,
+                            offset,
+                            size: 0,
+                            body: Body::Failed(error),
+                        });
+                    }
+                };
+            let block = Block {
+                input: Arc::clone(&current.name),
+                first: std::mem::take(&mut current.first),
+                offset: current.offset,
+                size,
+                body,
+            };
+            current.offset += size;
+            self.current = Some(current);
+            return Some(block);
         }
     }
 }
@@ -307,13 +348,14 @@ enum Cut {
 }
 
 impl Current {
-    /// Fills `buffer` with the next lines; `None` at the end of the input.
+    /// Fills `buffer` with the next lines; `None` at the end of the input, or
+    /// where it stops. An error comes after all lines that could be read.
     fn block(
         &mut self,
         carry: &mut Vec<u8>,
         buffer: &mut Buffer,
-        block_size: usize,
-        max_line: usize,
+        (block_size, max_line): (usize, usize),
+        stop: &mut dyn FnMut() -> bool,
     ) -> io::Result<Option<Cut>> {
         buffer.set(carry);
         carry.clear();
@@ -322,7 +364,7 @@ impl Current {
             if self.end == End::Ahead {
                 // The first read tops the carried bytes up to a block.
                 let more = block_size.saturating_sub(buffer.len).max(block_size.div_ceil(2));
-                self.end = buffer.fill(&mut *self.reader, more)?;
+                self.read(buffer, more, stop);
             }
             if let Some(newline) = memrchr(b'\n', &buffer.filled()[searched..]) {
                 let cut = searched + newline + 1;
@@ -331,14 +373,23 @@ impl Current {
                 return Ok(Some(Cut::Lines));
             }
             searched = buffer.len;
-            if self.end == End::Reached {
-                return Ok((buffer.len > 0).then_some(Cut::Lines));
+            match self.end {
+                End::Ahead => {}
+                End::Reached => return Ok((buffer.len > 0).then_some(Cut::Lines)),
+                End::Failed | End::Stopped => return self.failed.take().map_or(Ok(None), Err),
             }
             // One more than the limit may still be the CR of a CRLF.
             if buffer.len > max_line.saturating_add(1) {
-                return self.skip_line(carry, buffer, block_size).map(Some);
+                return self.skip_line(carry, buffer, block_size, stop);
             }
         }
+    }
+
+    fn read(&mut self, buffer: &mut Buffer, more: usize, stop: &mut dyn FnMut() -> bool) {
+        self.end = buffer.fill(&mut *self.reader, more, stop).unwrap_or_else(|error| {
+            self.failed = Some(error);
+            End::Failed
+        });
     }
 
     /// Reads to the end of a line that is too long, keeping none of it.
@@ -347,18 +398,22 @@ impl Current {
         carry: &mut Vec<u8>,
         buffer: &mut Buffer,
         block_size: usize,
-    ) -> io::Result<Cut> {
+        stop: &mut dyn FnMut() -> bool,
+    ) -> io::Result<Option<Cut>> {
         let mut size = buffer.len as u64;
         while self.end == End::Ahead {
             buffer.len = 0;
-            self.end = buffer.fill(&mut *self.reader, block_size)?;
+            self.read(buffer, block_size, stop);
             if let Some(newline) = memchr(b'\n', buffer.filled()) {
                 size += newline as u64 + 1;
                 carry.extend_from_slice(&buffer.filled()[newline + 1..]);
-                break;
+                return Ok(Some(Cut::TooLong { size }));
             }
             size += buffer.len as u64;
         }
-        Ok(Cut::TooLong { size })
+        match self.end {
+            End::Failed | End::Stopped => self.failed.take().map_or(Ok(None), Err),
+            End::Ahead | End::Reached => Ok(Some(Cut::TooLong { size })),
+        }
     }
 }

@@ -66,8 +66,9 @@
 //! A run ends at the end of its input or at its first failure, whichever comes
 //! first; work that is in flight at a failure is finished and thrown away. A
 //! cancelled [`token`](Pipeline::token) or a passed deadline is looked for
-//! before each block: no more are read, those in flight are finished, and the
-//! run returns what it has done. A read that blocks is not cut short.
+//! before each block and before each read: nothing more is read, blocks in
+//! flight are finished, and the run returns what it has done. A line that was
+//! not read to its end does not count. A read that blocks is not cut short.
 
 pub mod flow;
 mod lines;
@@ -82,14 +83,14 @@ pub use flow::{Bound, Flow};
 pub use lines::Input;
 pub use meter::{Meter, StageCounts};
 pub use parse::{Parsed, Reason, Record, key_value};
-pub use report::{Error, Location, Malformed, Progress, Report, Stopped};
+pub use report::{Error, Location, Malformed, Progress, Report, Stopped, Unreadable};
 pub use totals::{Overflow, Totals};
 
 use crate::cancel::Token;
 use crate::outcome::TimedOut;
 use crate::sync::time;
 use crate::threads::Threads;
-use lines::{Blocks, Failure, Spare};
+use lines::{Blocks, Spare};
 use meter::Gauge;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -116,6 +117,7 @@ struct Limits {
     malformed_at_most: Option<u64>,
     token: Option<Token>,
     within: Option<Duration>,
+    keep_going: bool,
     meter: Option<Meter>,
 }
 
@@ -157,6 +159,14 @@ impl Pipeline<(), ()> {
             transform: unchanged,
         }
     }
+}
+
+/// A limit on the length of lines, if it is one that can be held.
+fn bounded(what: &'static str, bytes: NonZeroUsize) -> Result<usize, Error> {
+    if bytes > LONGEST_LINE {
+        return Err(Error::OutOfRange { what, given: bytes.get(), most: LONGEST_LINE.get() });
+    }
+    Ok(bytes.get())
 }
 
 fn unchanged(record: Record<'_>) -> Parsed<'_> {
@@ -205,10 +215,11 @@ where
     }
 
     /// The longest line, in bytes and without its line ending, that is held
-    /// and parsed: 1 MiB unless told, 1 GiB at most. The bytes of a longer one
-    /// are skipped and the line is malformed.
+    /// and parsed: 1 MiB by default. The bytes of a longer one are skipped and
+    /// the line is malformed. More than 1 GiB is [`Error::OutOfRange`] when the
+    /// pipeline is run.
     pub fn max_line(mut self, bytes: NonZeroUsize) -> Self {
-        self.max_line = bytes.min(LONGEST_LINE);
+        self.max_line = bytes;
         self
     }
 
@@ -244,6 +255,14 @@ where
         self
     }
 
+    /// Goes on with the next input after one that cannot be opened, or not be
+    /// read to its end, and lists it in [`Report::unreadable`]. By default
+    /// that is [`Error::Input`], and the end of the run.
+    pub fn keep_going(mut self) -> Self {
+        self.limits.keep_going = true;
+        self
+    }
+
     /// Lets `meter` show this run: a stage that reads, and one that does the
     /// rest.
     pub fn meter(mut self, meter: &Meter) -> Self {
@@ -257,8 +276,9 @@ where
     ///
     /// # Errors
     ///
-    /// An input that cannot be opened or read, a stage that panics, or a total
-    /// that does not fit under [`Overflow::Error`]. Malformed lines are no
+    /// An input that cannot be opened or read (unless it is to
+    /// [keep going](Self::keep_going)), a stage that panics, or a total that
+    /// does not fit under [`Overflow::Error`]. Malformed lines are no
     /// error (see [`Report::samples`]), up to
     /// [`malformed_at_most`](Self::malformed_at_most).
     ///
@@ -284,6 +304,7 @@ where
         inputs: impl IntoIterator<Item = Input>,
         mut progress: impl FnMut(Progress),
     ) -> Result<Report, Error> {
+        let max_line = bounded("max_line", self.max_line)?;
         let gauges = [Gauge::new("read"), Gauge::new("parse and total")];
         if let Some(meter) = &self.limits.meter {
             meter.show(&gauges);
@@ -296,31 +317,26 @@ where
             gatherer: &gatherer,
             spare: &spare,
             gauge: &gauges[1],
-            max_line: self.max_line.get(),
+            max_line,
             samples: self.samples,
         };
-        let mut failure = None;
         let mut stopped = None;
         let mut stop = self.limits.stop();
-        let mut sum = Sum::new(self.samples, self.limits.malformed_at_most);
-        let mut blocks = Blocks::new(
-            inputs.into_iter(),
-            &spare,
-            self.block_size.get(),
-            self.max_line.get(),
-            &mut failure,
-        );
+        let keep_going = self.limits.keep_going;
+        let mut sum = Sum::new(self.samples, self.limits.malformed_at_most, keep_going);
+        let mut blocks =
+            Blocks::new(inputs.into_iter(), &spare, self.block_size.get(), max_line, || {
+                stopped = stop();
+                stopped.is_some()
+            })
+            .keep_going(keep_going);
         let blocks = std::iter::from_fn(|| {
-            stopped = stop();
-            if stopped.is_some() {
-                return None;
-            }
             let busy = gauges[0].begin();
             let block = blocks.next()?;
             busy.done();
             Some(block)
         });
-        Threads::new()
+        let ended = Threads::new()
             .max_workers(self.workers)
             .window(self.workers.saturating_mul(BLOCKS_PER_WORKER))
             .chunk(NonZeroUsize::MIN)
@@ -328,14 +344,16 @@ where
                 blocks,
                 |block| worker.work(block),
                 |mut reports| reports.try_for_each(|report| sum.add(report).map(&mut progress)),
-            )?;
-        if let Some(Failure { input, source }) = failure {
-            return Err(Error::Input { input, source });
+            );
+        let report = Report { stopped, stages: meter::counts(&gauges), ..sum.into_report() };
+        match ended {
+            Ok(()) => report.with_totals(gatherer, self.overflow),
+            Err(Error::Input { at, source, .. }) => {
+                let so_far = report.with_totals_so_far(gatherer, self.overflow);
+                Err(Error::Input { at, source, so_far: Some(Box::new(so_far)) })
+            }
+            Err(error) => Err(error),
         }
-        let (read, samples) = sum.into_parts();
-        let stages = meter::counts(&gauges);
-        let report = Report { totals: (), read, samples, stopped, stages };
-        report.with_totals(gatherer, self.overflow)
     }
 }
 

@@ -4,6 +4,7 @@ use super::meter::StageCounts;
 use super::totals::Gatherer;
 use super::{Overflow, Reason, Totals};
 use crate::outcome::{Cancelled, Panic, TimedOut};
+use crate::queue::Closed;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -55,6 +56,31 @@ pub struct Progress {
     pub malformed: u64,
 }
 
+/// An input that could not be opened, or not be read to its end.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The line that was not read to its end, the first if the input could not
+    /// be opened. The lines before it count.
+    pub at: Location,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        cannot_read(f, &self.at)?;
+        write!(f, ": {}", self.source)
+    }
+}
+
+fn cannot_read(f: &mut fmt::Formatter<'_>, at: &Location) -> fmt::Result {
+    write!(f, "cannot read {}", at.input)?;
+    if at.line == 1 && at.offset == 0 {
+        return Ok(());
+    }
+    write!(f, " beyond line {} (byte {})", at.line - 1, at.offset)
+}
+
 /// The result of a run that nothing went wrong in.
 #[derive(Debug)]
 #[must_use]
@@ -65,6 +91,9 @@ pub struct Report<T = Totals> {
     pub read: Progress,
     /// The first malformed lines, in input order.
     pub samples: Vec<Malformed>,
+    /// The inputs that could not be read to their ends, in turn, if the run
+    /// [keeps going](super::Pipeline::keep_going) after such an input.
+    pub unreadable: Vec<Unreadable>,
     /// Why the run did not reach the end of its input, if it did not. All
     /// above is then of the first [`Progress::lines`] lines.
     pub stopped: Option<Stopped>,
@@ -81,8 +110,26 @@ impl Report<()> {
     ) -> Result<Report, Error> {
         let totals =
             gatherer.finish(overflow).map_err(|(key, total)| Error::Overflow { key, total })?;
-        let Self { totals: (), read, samples, stopped, stages } = self;
-        Ok(Report { totals, read, samples, stopped, stages })
+        Ok(self.map(|()| totals))
+    }
+
+    /// With whatever totals there are when a run fails: out of range they are
+    /// given exactly, as nothing else could be said of them.
+    pub(super) fn with_totals_so_far(self, gatherer: Gatherer, overflow: Overflow) -> Report {
+        let overflow = match overflow {
+            Overflow::Error => Overflow::Widen,
+            other => other,
+        };
+        let totals =
+            gatherer.finish(overflow).unwrap_or_else(|_| unreachable!("no total is refused"));
+        self.map(|()| totals)
+    }
+}
+
+impl<A> Report<A> {
+    pub(super) fn map<B>(self, totals: impl FnOnce(A) -> B) -> Report<B> {
+        let Self { totals: of, read, samples, unreadable, stopped, stages } = self;
+        Report { totals: totals(of), read, samples, unreadable, stopped, stages }
     }
 }
 
@@ -104,16 +151,31 @@ impl fmt::Display for Stopped {
     }
 }
 
-/// Why a run has no totals.
+/// Why a run has no totals, or not all.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// An input could not be opened or read.
+    /// An input could not be opened, or not be read to its end.
     Input {
-        /// Its name.
-        input: Arc<str>,
+        /// The line that was not read to its end, the first if the input could
+        /// not be opened.
+        at: Location,
         /// What the system said.
         source: io::Error,
+        /// What was done before: all lines before [`at`](Self::Input::at), of
+        /// this input and of those before it. Totals out of range are given
+        /// exactly. `None` if the run has a [fold](super::Flow::fold) of its
+        /// own.
+        so_far: Option<Box<Report>>,
+    },
+    /// The [queue](super::Flow::receiver) that the lines come from did not end
+    /// well: a sender panicked or was dropped before it had finished, or the
+    /// queue was closed with a cause.
+    Source {
+        /// The line that did not come.
+        at: Location,
+        /// What the queue says.
+        closed: Closed,
     },
     /// A stage panicked: the first line at which one did.
     Panicked {
@@ -139,6 +201,15 @@ pub enum Error {
         /// Its exact total.
         total: i128,
     },
+    /// A number that the run was given is larger than it can be.
+    OutOfRange {
+        /// Which number.
+        what: &'static str,
+        /// What it is.
+        given: usize,
+        /// What it is at most.
+        most: usize,
+    },
     /// The runtime was shut down under the run, or a thread could not be had.
     Shutdown,
 }
@@ -146,7 +217,8 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Input { input, .. } => write!(f, "cannot read {input}"),
+            Self::Input { at, .. } => cannot_read(f, at),
+            Self::Source { at, closed } => write!(f, "{at}: the source ended early: {closed}"),
             Self::Panicked { at, stage: None, panic } => write!(f, "{at}: a stage {panic}"),
             Self::Panicked { at, stage: Some(stage), panic } => {
                 write!(f, "{at}: the stage {stage:?} {panic}")
@@ -158,8 +230,17 @@ impl fmt::Display for Error {
             Self::Overflow { key, total } => {
                 write!(f, "the total of {key:?}, {total}, does not fit a signed 64-bit integer")
             }
+            Self::OutOfRange { what, given, most } => {
+                write!(f, "{what} is {given}, and at most {most} is possible")
+            }
             Self::Shutdown => f.write_str("what the run ran on is gone"),
         }
+    }
+}
+
+impl From<Unreadable> for Error {
+    fn from(Unreadable { at, source }: Unreadable) -> Self {
+        Self::Input { at, source, so_far: None }
     }
 }
 
@@ -167,8 +248,12 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Input { source, .. } => Some(source),
+            Self::Source { closed, .. } => Some(closed),
             Self::Panicked { panic, .. } => Some(panic),
-            Self::TooManyMalformed { .. } | Self::Overflow { .. } | Self::Shutdown => None,
+            Self::TooManyMalformed { .. }
+            | Self::Overflow { .. }
+            | Self::OutOfRange { .. }
+            | Self::Shutdown => None,
         }
     }
 }

@@ -23,6 +23,7 @@
 use super::table::{Key, Table};
 use crate::sync::Mutex;
 use foldhash::fast::RandomState;
+use std::fmt;
 
 /// Top bits of the hash that choose the shard.
 const SHARD_BITS: u32 = 6;
@@ -49,7 +50,6 @@ pub enum Overflow {
 }
 
 /// A total per key, in no particular order.
-#[derive(Debug)]
 pub struct Totals {
     shards: Vec<Table>,
     hasher: RandomState,
@@ -108,6 +108,24 @@ impl Totals {
             Overflow::Saturate => total.clamp(i64::MIN.into(), i64::MAX.into()),
             Overflow::Error | Overflow::Widen => total,
         }
+    }
+}
+
+/// The keys that [`Totals`] shows when it is formatted.
+const SHOWN: usize = 10;
+
+/// How many keys, and the largest totals.
+impl fmt::Debug for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Largest<'a>(Vec<(&'a str, i128)>);
+        impl fmt::Debug for Largest<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_map().entries(self.0.iter().copied()).finish()
+            }
+        }
+        let mut shown = f.debug_struct("Totals");
+        shown.field("keys", &self.len()).field("largest", &Largest(self.top(SHOWN)));
+        if self.len() > SHOWN { shown.finish_non_exhaustive() } else { shown.finish() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::lines::{Block, Body, Newlines, Spare};
 use super::meter::Gauge;
-use super::report::{Error, Location, Malformed, Progress};
+use super::report::{Error, Location, Malformed, Progress, Report, Unreadable};
 use super::totals::{Adder, Gatherer};
 use super::{Parsed, Reason, Record};
 use crate::guard::guarded;
@@ -28,6 +28,8 @@ pub(super) struct BlockReport {
     counts: Progress,
     samples: Vec<Malformed>,
     panicked: Option<(Location, Panic)>,
+    /// The input cannot be read beyond this.
+    unreadable: Option<Unreadable>,
 }
 
 impl<P, T> Worker<'_, P, T>
@@ -57,14 +59,22 @@ where
                 found.malformed(b"", Reason::TooLong(self.max_line));
                 Ok(())
             }
+            Body::Failed(_) => Ok(()),
         };
         let panicked = ended.err().map(|panic| (found.here(), panic));
-        if let Body::Lines(buffer) = body {
-            self.spare.give(buffer);
+        let mut unreadable = None;
+        match body {
+            Body::Lines(buffer) => self.spare.give(buffer),
+            Body::TooLong => {}
+            Body::Failed(source) => {
+                // It is in the line after those that were read.
+                let at = Location { line: 1, ..found.here() };
+                unreadable = Some(Unreadable { at, source });
+            }
         }
         busy.done();
         let counts = Progress { bytes: size, lines: found.lines, malformed: found.malformed };
-        BlockReport { first, counts, samples: found.samples, panicked }
+        BlockReport { first, counts, samples: found.samples, panicked, unreadable }
     }
 }
 
@@ -176,15 +186,18 @@ pub(super) struct Sum {
     samples: Vec<Malformed>,
     at_most: usize,
     malformed_at_most: Option<u64>,
+    /// Inputs that could not be read, of a run that keeps going.
+    unreadable: Option<Vec<Unreadable>>,
     read: Progress,
     /// Lines of the current input before the current block.
     base: u64,
 }
 
 impl Sum {
-    pub(super) fn new(at_most: usize, malformed_at_most: Option<u64>) -> Self {
+    pub(super) fn new(at_most: usize, malformed_at_most: Option<u64>, keep_going: bool) -> Self {
         let samples = Vec::new();
-        Self { samples, at_most, malformed_at_most, read: Progress::default(), base: 0 }
+        let unreadable = keep_going.then(Vec::new);
+        Self { samples, at_most, malformed_at_most, unreadable, read: Progress::default(), base: 0 }
     }
 
     /// Adds the next block.
@@ -218,10 +231,19 @@ impl Sum {
         if let Some((at, panic)) = block.panicked {
             return Err(Error::Panicked { at: from_start(at), stage: None, panic });
         }
+        if let Some(Unreadable { at, source }) = block.unreadable {
+            let unreadable = Unreadable { at: from_start(at), source };
+            match &mut self.unreadable {
+                Some(all) => all.push(unreadable),
+                None => return Err(unreadable.into()),
+            }
+        }
         Ok(self.read)
     }
 
-    pub(super) fn into_parts(self) -> (Progress, Vec<Malformed>) {
-        (self.read, self.samples)
+    pub(super) fn into_report(self) -> Report<()> {
+        let Self { read, samples, unreadable, .. } = self;
+        let unreadable = unreadable.unwrap_or_default();
+        Report { totals: (), read, samples, unreadable, stopped: None, stages: Vec::new() }
     }
 }

@@ -44,15 +44,15 @@
 //! of instructions (and a block allocation now and then). A thread that is
 //! preempted inside one delays its own end only.
 
-use super::error::{Closed, TryRecvError, TrySendError};
+use super::error::{Abandoned, Closed, SenderPanicked, TryRecvError, TrySendError};
 use super::storage::{self, Cursor};
+use crate::guard;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::wait::{Ticket, WaitList, Waiter};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 #[derive(Debug)]
 pub(super) struct Core<T> {
@@ -77,8 +77,8 @@ struct Tail<T> {
     /// the capacity.
     room_until: u64,
     closed: Option<Closed>,
-    /// A sender was dropped by a panicking thread.
-    panicked: bool,
+    /// Why the end, if nothing else closes the queue, is not a good one.
+    fault: Option<Fault>,
     /// Receivers that wait for an item.
     receivers: WaitList,
 }
@@ -93,6 +93,15 @@ struct Head<T> {
     items_until: u64,
     /// Senders that wait for room.
     senders: WaitList,
+}
+
+/// How a sender went away, if not well: the later, the graver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    /// It was to say that it had finished, and did not.
+    Abandoned,
+    /// It was dropped by a panicking thread.
+    Panicked,
 }
 
 /// What came of trying to wait.
@@ -113,7 +122,7 @@ impl<T> Core<T> {
                 sent: 0,
                 room_until: capacity.map_or(u64::MAX, |n| n.get() as u64),
                 closed: None,
-                panicked: false,
+                fault: None,
                 receivers: WaitList::new(),
             })),
             head: CachePadded::new(Mutex::new(Head {
@@ -420,17 +429,18 @@ impl<T> Core<T> {
 
     /// The last sender is gone.
     pub(super) fn close_after_senders(&self) {
-        let panicked = self.tail.lock().panicked;
-        self.close(if panicked {
-            Closed::because(super::error::SenderPanicked)
-        } else {
-            Closed::default()
+        let fault = self.tail.lock().fault;
+        self.close(match fault {
+            None => Closed::default(),
+            Some(Fault::Abandoned) => Closed::because(Abandoned),
+            Some(Fault::Panicked) => Closed::because(SenderPanicked),
         });
     }
 
-    /// A sender was dropped by a panicking thread.
-    pub(super) fn sender_panicked(&self) {
-        self.tail.lock().panicked = true;
+    /// A sender went away, and not well. Of several faults the gravest stands.
+    pub(super) fn sender_failed(&self, fault: Fault) {
+        let mut tail = self.tail.lock();
+        tail.fault = tail.fault.max(Some(fault));
     }
 
     /// Takes all that is there. Final only after `close`.
@@ -458,20 +468,15 @@ pub(super) fn drop_each<T>(values: Vec<T>) {
     if !std::mem::needs_drop::<T>() {
         return;
     }
-    let mut first = None;
+    let mut first = Ok(());
     for value in values {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-            match first {
-                None => first = Some(payload),
-                // Whose destructor may panic in turn.
-                Some(_) => std::mem::forget(payload),
-            }
+        match guard::caught(|| drop(value)) {
+            Err(payload) if first.is_err() => guard::discard(payload),
+            Err(payload) => first = Err(payload),
+            Ok(()) => {}
         }
     }
-    match first {
-        Some(payload) if !std::thread::panicking() => resume_unwind(payload),
-        first => std::mem::forget(first),
-    }
+    guard::surface(first);
 }
 
 impl<T> Tail<T> {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 ///
 /// A queue that ended well has no cause. One that was closed with
 /// [`close_with`](super::Sender::close_with), or whose senders went away while
-/// one of them panicked, says why: a dead producer is not an end of stream.
+/// one of them panicked, or before a [`Producer`](super::Producer) had
+/// finished, says why: a dead producer is not an end of stream.
 #[derive(Clone, Default)]
 pub struct Closed {
     cause: Option<Arc<dyn Error + Send + Sync>>,
@@ -62,6 +63,21 @@ impl fmt::Display for SenderPanicked {
 }
 
 impl Error for SenderPanicked {}
+
+/// The cause of a queue whose last sender is gone, a [`Producer`] having been
+/// dropped before it had finished: there should have been more items.
+///
+/// [`Producer`]: super::Producer
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abandoned;
+
+impl fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a producer was dropped before it had finished")
+    }
+}
+
+impl Error for Abandoned {}
 
 /// The queue is closed: the value comes back.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The two handles: counting them, closing, and looking at the queue.
 
-use super::core::{Core, drop_each};
+use super::core::{Core, Fault, drop_each};
 use super::error::Closed;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -167,7 +167,7 @@ both_ends!(Receiver, receivers);
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.core.sender_panicked();
+            self.0.core.sender_failed(Fault::Panicked);
         }
         // ORDERING: AcqRel: what every other sender did comes before the close
         // by the last.

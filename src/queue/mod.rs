@@ -29,8 +29,12 @@
 //!   for receivers once it is drained. `close_now` takes what is undelivered
 //!   back. [`close_with`](Sender::close_with) tells the receivers why.
 //!   Dropping the last sender closes; if a sender was dropped by a panicking
-//!   thread, the receivers learn that ([`SenderPanicked`]). Dropping the last
-//!   receiver closes and drops what is there.
+//!   thread, the receivers learn that ([`SenderPanicked`]). A sender that is
+//!   dropped in any other way has finished, also where its task was cancelled
+//!   or ran out of time half way: where that matters send through a
+//!   [`Producer`], which has to say that it has finished, and the receivers
+//!   learn if it did not ([`Abandoned`]). Dropping the last receiver closes
+//!   and drops what is there.
 //! * **Waiting.** A waiting thread spins for about a microsecond and then
 //!   parks: an idle end uses no CPU. Who stops waiting (deadline, dropped
 //!   future) hands a wake-up that was meant for it to the next.
@@ -74,17 +78,19 @@ mod deadline;
 mod error;
 mod future;
 mod handles;
+mod producer;
 mod storage;
 
 pub use blocking::{IntoIter, Iter, TryIter};
 #[cfg(not(loom))]
 pub use deadline::ByDeadline;
 pub use error::{
-    Closed, RecvTimeoutError, SendError, SendTimeoutError, SenderPanicked, TryRecvError,
+    Abandoned, Closed, RecvTimeoutError, SendError, SendTimeoutError, SenderPanicked, TryRecvError,
     TrySendError,
 };
 pub use future::{RecvFuture, RecvManyFuture, RecvStream, SendFuture};
 pub use handles::{Receiver, Sender};
+pub use producer::Producer;
 
 use std::num::NonZeroUsize;
 

@@ -84,7 +84,10 @@ where
         len: usize,
         block: F,
     ) -> Result<Vec<R>, (usize, Payload)> {
-        let mut out: Vec<R> = Vec::with_capacity(len);
+        let mut out: Vec<R> = Vec::new();
+        if let Err(error) = out.try_reserve_exact(len) {
+            panic!("no memory for {len} results: {error}");
+        }
         let job = Self {
             block,
             limits,

@@ -254,7 +254,7 @@ impl<'a> Threads<'a> {
     ///
     /// # Panics
     ///
-    /// As [`map`](Self::map).
+    /// As [`map`](Self::map); and if there is no memory for so many results.
     ///
     /// ```
     /// use selvedge::threads::Threads;

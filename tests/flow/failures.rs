@@ -5,6 +5,7 @@ use super::{Alive, ms, number, numbers};
 use selvedge::cancel::Token;
 use selvedge::nz;
 use selvedge::pipeline::{Bound, Error, Flow, Input, Overflow, Pipeline, Reason, key_value};
+use selvedge::queue;
 use std::future::poll_fn;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -201,7 +202,68 @@ fn inputs_that_cannot_be_read_are_named() {
     let error = run(vec![fine(), Input::file("/no/such/file"), fine()]);
     assert_eq!(error.to_string(), "cannot read /no/such/file");
     let error = run(vec![fine(), Input::reader("it", Failing(b"1\n2\n")), fine()]);
-    assert_eq!(error.to_string(), "cannot read it");
+    assert_eq!(error.to_string(), "cannot read it beyond line 2 (byte 4)");
+
+    // What was done is there, and the rest too if it is to keep going.
+    let inputs = || [Input::reader("it", Failing(b"a:1\nb:")), Input::reader("b", &b"b:2\n"[..])];
+    let flow = || {
+        Flow::inputs(inputs(), nz!(100)).tasks("parse", nz!(2), |line| async move {
+            key_value(&line).map(|record| (record.key.to_owned(), record.value))
+        })
+    };
+    let Err(Error::Input { at, so_far: Some(so_far), .. }) =
+        runtime.block_on(flow().totals(Overflow::Error))
+    else {
+        panic!("it can be read");
+    };
+    assert_eq!((at.line, at.offset, so_far.totals.sorted()), (2, 4, vec![("a", 1)]));
+    let report = runtime.block_on(flow().keep_going().totals(Overflow::Error)).unwrap();
+    assert_eq!((report.totals.sorted(), report.read.lines), (vec![("b", 2), ("a", 1)], 2));
+    assert_eq!(
+        report.unreadable[0].to_string(),
+        "cannot read it beyond line 1 (byte 4): the cable is out"
+    );
+}
+
+/// Half of a stream is not taken for all of it: the lines that came are
+/// folded, and the run fails at the one that did not.
+#[test]
+fn a_producer_that_is_stopped_half_way_fails_the_run() {
+    paused().block_on(async {
+        for finishes in [true, false] {
+            let (tx, rx) = queue::bounded(nz!(1));
+            let producer = tx.into_producer();
+            let sending = tokio::spawn(async move {
+                for n in 0..3 {
+                    producer.send_async(n.to_string()).await.unwrap();
+                }
+                if !finishes {
+                    std::future::pending::<()>().await;
+                }
+                producer.finish();
+            });
+            let stopping = async {
+                sleep(ms(10)).await;
+                sending.abort();
+            };
+            let mut folded = Vec::new();
+            let flow = Flow::receiver("feed", rx).fold((), |(), line| {
+                folded.push(line.to_string());
+                Ok(())
+            });
+            let (ended, ()) = tokio::join!(flow, stopping);
+            assert_eq!(folded, ["0", "1", "2"]);
+            match ended {
+                Ok(_) => assert!(finishes),
+                Err(Error::Source { at, closed }) => {
+                    assert!(!finishes);
+                    assert_eq!((at.line, &*at.input), (4, "feed"));
+                    assert!(closed.cause().unwrap().is::<queue::Abandoned>());
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::super::Reason;
 use super::super::meter::Gauge;
-use super::super::report::{Error, Location, Malformed, Progress};
+use super::super::report::{Error, Location, Malformed, Progress, Report, Unreadable};
 use super::running::{Fault, Origin, Parcel};
 use crate::guard::guarded;
 use crate::outcome::Panic;
@@ -32,6 +32,9 @@ pub(super) struct Fold<A, F, T> {
     samples: Vec<Malformed>,
     most_samples: usize,
     pub(super) malformed_at_most: Option<u64>,
+    /// An input that cannot be read does not end the run.
+    pub(super) keep_going: bool,
+    unreadable: Vec<Unreadable>,
     /// The end of the source was folded.
     pub(super) complete: bool,
     pub(super) failed: Option<Error>,
@@ -54,6 +57,8 @@ where
             samples: Vec::new(),
             most_samples,
             malformed_at_most: None,
+            keep_going: false,
+            unreadable: Vec::new(),
             complete: false,
             failed: None,
             last: None,
@@ -125,8 +130,14 @@ where
                 return Err(Error::Panicked { at, stage: Some(stage), panic });
             }
             Err(Fault::Input(source)) => {
-                return Err(Error::Input { input: at.input, source });
+                let unreadable = Unreadable { at, source };
+                if !self.keep_going {
+                    return Err(unreadable.into());
+                }
+                self.unreadable.push(unreadable);
+                return Ok(());
             }
+            Err(Fault::Source(closed)) => return Err(Error::Source { at, closed }),
             Err(Fault::End) => {
                 self.complete = true;
                 return Ok(());
@@ -153,12 +164,13 @@ where
     }
 
     /// What panicked was no line, but something that was dropped.
-    pub(super) fn panicked_somewhere(self, panic: Panic) -> Error {
+    pub(super) fn panicked_somewhere(&mut self, panic: Panic) -> Error {
         let nowhere = || Location { input: Shared::default(), line: 0, offset: 0 };
-        Error::Panicked { at: self.last.unwrap_or_else(nowhere), stage: None, panic }
+        Error::Panicked { at: self.last.take().unwrap_or_else(nowhere), stage: None, panic }
     }
 
-    pub(super) fn into_parts(self) -> (A, Progress, Vec<Malformed>) {
-        (self.sum, self.read, self.samples)
+    pub(super) fn into_report(self) -> Report<A> {
+        let Self { sum: totals, read, samples, unreadable, .. } = self;
+        Report { totals, read, samples, unreadable, stopped: None, stages: Vec::new() }
     }
 }

@@ -76,7 +76,7 @@ use super::lines::Input;
 use super::meter::{self, Gauge, Meter};
 use super::report::{Error, Report, Stopped};
 use super::totals::{Adder, Gatherer, Overflow};
-use super::{LONGEST_LINE, Reason, SAMPLES};
+use super::{Reason, SAMPLES, bounded};
 use crate::cancel::Token;
 use crate::outcome::Outcome;
 use crate::queue::Receiver;
@@ -164,7 +164,10 @@ struct Settings {
     malformed_at_most: Option<u64>,
     token: Option<Token>,
     within: Option<Duration>,
+    keep_going: bool,
     meter: Option<Meter>,
+    /// A number that it was given and that cannot be.
+    refused: Option<Error>,
 }
 
 impl Flow<Arc<str>> {
@@ -187,15 +190,52 @@ impl Flow<Arc<str>> {
         Self::from(|gauge| Box::new(move |running| source::stream(running, gauge, name, lines)))
     }
 
+    /// Lines from a queue, else as [`lines`](Self::lines). Unlike a stream, a
+    /// queue says how it ended: if it was not well ([`Closed::cause`]), the run
+    /// fails with [`Error::Source`] after the lines that came. A producer that
+    /// is cancelled half way is such an end if it sends through a
+    /// [`Producer`](crate::queue::Producer).
+    ///
+    /// [`Closed::cause`]: crate::queue::Closed::cause
+    ///
+    /// ```
+    /// use selvedge::pipeline::{Error, Flow};
+    /// use selvedge::queue;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let (tx, rx) = queue::unbounded();
+    /// let producer = tx.into_producer();
+    /// producer.send("a:1")?;
+    /// drop(producer); // without `finish`: there would have been more
+    /// let ended = Flow::receiver("feed", rx).fold((), |(), _| Ok(())).await;
+    /// assert!(matches!(ended, Err(Error::Source { at, .. }) if at.line == 2));
+    /// # Ok::<(), queue::SendError<&str>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn receiver<L>(name: &str, lines: Receiver<L>) -> Self
+    where
+        L: AsRef<str> + Send + 'static,
+    {
+        let name = name.into();
+        Self::from(|gauge| Box::new(move |running| source::receiver(running, gauge, name, lines)))
+    }
+
     /// The lines of all inputs in turn, read by a thread of their own. A line
     /// longer than `max_line` bytes is skipped and is malformed, and so is one
-    /// that is not UTF-8, as in a [`Pipeline`](super::Pipeline).
+    /// that is not UTF-8, as in a [`Pipeline`](super::Pipeline). A `max_line` of
+    /// more than 1 GiB is [`Error::OutOfRange`] when the flow is run.
     pub fn inputs<I>(inputs: I, max_line: NonZeroUsize) -> Self
     where
         I: IntoIterator<Item = Input, IntoIter: Send + 'static>,
     {
-        let (inputs, max_line) = (inputs.into_iter(), max_line.min(LONGEST_LINE).get());
-        Self::from(|gauge| Box::new(move |running| source::read(running, gauge, inputs, max_line)))
+        let inputs = inputs.into_iter();
+        let limit = bounded("max_line", max_line);
+        let max_line = *limit.as_ref().unwrap_or(&0);
+        let mut flow = Self::from(|gauge| {
+            Box::new(move |running| source::read(running, gauge, inputs, max_line))
+        });
+        flow.settings.refused = limit.err();
+        flow
     }
 
     fn from(start: impl FnOnce(Arc<Gauge>) -> Start<Arc<str>>) -> Self {
@@ -208,7 +248,9 @@ impl Flow<Arc<str>> {
             malformed_at_most: None,
             token: None,
             within: None,
+            keep_going: false,
             meter: None,
+            refused: None,
         };
         Self { start: start(gauge), settings }
     }
@@ -301,6 +343,15 @@ impl<T: Send + 'static> Flow<T> {
         self
     }
 
+    /// Goes on with the next of the [inputs](Self::inputs) after one that
+    /// cannot be opened, or not be read to its end, and lists it in
+    /// [`Report::unreadable`]. By default that is [`Error::Input`], and the
+    /// end of the run.
+    pub fn keep_going(mut self) -> Self {
+        self.settings.keep_going = true;
+        self
+    }
+
     /// Lets `meter` show this run.
     pub fn meter(mut self, meter: &Meter) -> Self {
         self.settings.meter = Some(meter.clone());
@@ -342,6 +393,14 @@ impl<T: Send + 'static> Flow<T> {
     where
         F: FnMut(&mut A, T) -> Result<(), Reason>,
     {
+        self.run(initial, fold).await.map_err(|failed| failed.error)
+    }
+
+    /// [`fold`](Self::fold), with what was folded before a failure.
+    async fn run<A, F>(self, initial: A, fold: F) -> Result<Report<A>, Box<Failed<A>>>
+    where
+        F: FnMut(&mut A, T) -> Result<(), Reason>,
+    {
         let Self { start, mut settings } = self;
         let gauge = Gauge::new("aggregate");
         settings.gauges.push(Arc::clone(&gauge));
@@ -352,13 +411,17 @@ impl<T: Send + 'static> Flow<T> {
         let stop = settings.token.map_or_else(Token::new, |token| token.child());
         let mut fold = Fold::new(initial, fold, gauge, settings.samples);
         fold.malformed_at_most = settings.malformed_at_most;
+        fold.keep_going = settings.keep_going;
+        if let Some(error) = settings.refused {
+            return Err(Box::new(Failed { error, so_far: fold.into_report() }));
+        }
         let (threads, panics) = (Threads::default(), Panics::default());
         let exit = {
             let (fold, threads, panics) = (&mut fold, threads.clone(), panics.clone());
-            let within = settings.within;
+            let (within, keep_going) = (settings.within, settings.keep_going);
             let body = |scope| async move {
                 let folding = async {
-                    let running = Running::new(scope, window, threads, panics);
+                    let running = Running::new(scope, window, keep_going, threads, panics);
                     let from = start(&running);
                     fold.drive(from, &running.window).await.map_err(|()| Early::Unfinished)
                 };
@@ -373,27 +436,37 @@ impl<T: Send + 'static> Flow<T> {
             scope().token(&stop).run(body).await
         };
         threads.join().await;
-        if let Some(failed) = fold.failed {
-            return Err(failed);
-        }
-        if let Some(panic) = panics.first() {
-            return Err(fold.panicked_somewhere(panic));
-        }
-        let stopped = match exit.outcome {
-            Outcome::Panicked(panic) => return Err(fold.panicked_somewhere(panic)),
-            _ if fold.complete => None,
-            Outcome::Cancelled(cancelled) => Some(Stopped::Cancelled(cancelled)),
-            Outcome::Err(Early::Elapsed(elapsed)) => Some(Stopped::TimedOut(elapsed.into())),
-            // A thread may hear of the cancel first, and go.
-            _ => match stop.check() {
-                Err(cancelled) => Some(Stopped::Cancelled(cancelled)),
-                Ok(()) => return Err(Error::Shutdown),
-            },
+        let ended = if let Some(failed) = fold.failed.take() {
+            Err(failed)
+        } else if let Some(panic) = panics.first() {
+            Err(fold.panicked_somewhere(panic))
+        } else {
+            match exit.outcome {
+                Outcome::Panicked(panic) => Err(fold.panicked_somewhere(panic)),
+                _ if fold.complete => Ok(None),
+                Outcome::Cancelled(cancelled) => Ok(Some(Stopped::Cancelled(cancelled))),
+                Outcome::Err(Early::Elapsed(elapsed)) => {
+                    Ok(Some(Stopped::TimedOut(elapsed.into())))
+                }
+                // A thread may hear of the cancel first, and go.
+                _ => match stop.check() {
+                    Err(cancelled) => Ok(Some(Stopped::Cancelled(cancelled))),
+                    Ok(()) => Err(Error::Shutdown),
+                },
+            }
         };
-        let stages = meter::counts(&settings.gauges);
-        let (totals, read, samples) = fold.into_parts();
-        Ok(Report { totals, read, samples, stopped, stages })
+        let report = Report { stages: meter::counts(&settings.gauges), ..fold.into_report() };
+        match ended {
+            Ok(stopped) => Ok(Report { stopped, ..report }),
+            Err(error) => Err(Box::new(Failed { error, so_far: report })),
+        }
     }
+}
+
+/// A failure, and what was folded before it.
+struct Failed<A> {
+    error: Error,
+    so_far: Report<A>,
 }
 
 impl<K: AsRef<str> + Send + 'static> Flow<(K, i64)> {
@@ -418,9 +491,18 @@ impl<K: AsRef<str> + Send + 'static> Flow<(K, i64)> {
             adder.add_now(key.as_ref(), value);
             Ok(())
         };
-        let report = self.fold((), add).await?;
+        let ended = self.run((), add).await;
         adder.done(Adder::batch());
-        report.with_totals(gatherer, overflow)
+        match ended {
+            Ok(report) => report.with_totals(gatherer, overflow),
+            Err(failed) => Err(match *failed {
+                Failed { error: Error::Input { at, source, .. }, so_far } => {
+                    let so_far = so_far.with_totals_so_far(gatherer, overflow);
+                    Error::Input { at, source, so_far: Some(Box::new(so_far)) }
+                }
+                Failed { error, .. } => error,
+            }),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::super::report::Location;
 use crate::cancel::Token;
 use crate::guard::guarded;
 use crate::outcome::Panic;
+use crate::queue::Closed;
 use crate::scope::Scope;
 use crate::semaphore::Semaphore;
 use crate::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) enum Early {
 pub(super) struct Running {
     pub(super) scope: Scope<Early>,
     pub(super) window: Arc<Semaphore>,
+    /// An input that cannot be read does not end the run.
+    pub(super) keep_going: bool,
     on_end: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
     threads: Threads,
     panics: Panics,
@@ -88,11 +91,12 @@ impl Running {
     pub(super) fn new(
         scope: Scope<Early>,
         window: usize,
+        keep_going: bool,
         threads: Threads,
         panics: Panics,
     ) -> Self {
         let window = Arc::new(Semaphore::new(window));
-        Self { scope, window, on_end: Mutex::default(), threads, panics }
+        Self { scope, window, keep_going, on_end: Mutex::default(), threads, panics }
     }
 
     pub(super) fn hold<V>(&self, value: V) -> Held<V> {
@@ -142,8 +146,17 @@ pub(super) struct Origin {
 
 /// What travels in place of a line.
 pub(super) enum Fault {
-    Rejected { reason: Reason, excerpt: String },
-    Panicked { stage: &'static str, panic: Panic },
+    Rejected {
+        reason: Reason,
+        excerpt: String,
+    },
+    Panicked {
+        stage: &'static str,
+        panic: Panic,
+    },
+    /// The input cannot be read any further.
     Input(std::io::Error),
+    /// The queue that the lines come from did not end well.
+    Source(Closed),
     End,
 }

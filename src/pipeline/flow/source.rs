@@ -1,13 +1,13 @@
 //! Where lines come from, and how they get their numbers.
 
 use super::super::Reason;
-use super::super::lines::{Blocks, Body, Failure, Input, Spare};
+use super::super::lines::{Blocks, Body, Input, Spare};
 use super::super::meter::Gauge;
 use super::super::report::Location;
 use super::super::work::excerpt;
 use super::running::{Fault, Held, Origin, Parcel, Running};
 use crate::guard::guarded;
-use crate::queue::{self, Receiver, Sender};
+use crate::queue::{self, Receiver, Sender, TryRecvError};
 use crate::rt;
 use crate::semaphore::Semaphore;
 use crate::sync::{Arc, thread};
@@ -84,13 +84,40 @@ where
     let (outlet, from) = Outlet::new(running, gauge, name);
     let lines = running.hold(Box::pin(lines));
     running.scope.spawn(async move {
-        pull(lines, outlet).await;
+        pull(lines, || Fault::End, outlet).await;
         Ok(())
     });
     from
 }
 
-async fn pull<S: Stream<Item: AsRef<str>>>(mut lines: Held<Pin<Box<S>>>, mut outlet: Outlet) {
+/// A task that receives from a queue.
+pub(super) fn receiver<L: AsRef<str> + Send + 'static>(
+    running: &Running,
+    gauge: Text<Gauge>,
+    name: Text<str>,
+    lines: Receiver<L>,
+) -> Receiver<Parcel<Text<str>>> {
+    let how = lines.clone();
+    let end = move || match how.try_recv() {
+        Err(TryRecvError::Closed(closed)) if closed.cause().is_some() => Fault::Source(closed),
+        _ => Fault::End,
+    };
+    let (outlet, from) = Outlet::new(running, gauge, name);
+    let lines = running.hold(Box::pin(lines.into_stream()));
+    running.scope.spawn(async move {
+        pull(lines, end, outlet).await;
+        Ok(())
+    });
+    from
+}
+
+/// `end` says how the lines ended, once they have.
+async fn pull<S: Stream<Item: AsRef<str>>>(
+    mut lines: Held<Pin<Box<S>>>,
+    end: impl FnOnce() -> Fault,
+    mut outlet: Outlet,
+) {
+    let mut end = Some(end);
     let gauge = Text::clone(&outlet.gauge);
     loop {
         // The permit comes before the pull: invariant 1.
@@ -113,10 +140,13 @@ async fn pull<S: Stream<Item: AsRef<str>>>(mut lines: Held<Pin<Box<S>>>, mut out
                 busy.done();
                 outlet.parcel(line.len() as u64 + 1, Ok(line))
             }
-            Ok(None) => outlet.parcel(0, Err(Fault::End)),
+            Ok(None) => {
+                let fault = end.take().map_or(Fault::End, |end| end());
+                outlet.parcel(0, Err(fault))
+            }
             Err(panic) => outlet.parcel(0, Err(Fault::Panicked { stage: gauge.name(), panic })),
         };
-        let last = matches!(parcel.body, Err(Fault::End | Fault::Panicked { .. }));
+        let last = parcel.body.is_err();
         if outlet.to.send_async(parcel).await.is_err() || last {
             return;
         }
@@ -139,22 +169,32 @@ where
     I: Iterator<Item = Input> + Send + 'static,
 {
     let (outlet, from) = Outlet::new(running, gauge, Text::default());
+    let keep_going = running.keep_going;
     let name = "selvedge-source".to_owned();
     // If there is no thread, the outlet is gone, and no end was told.
-    let _ = thread::Builder::new().name(name).spawn(move || blocks(inputs, max_line, outlet));
+    let _ = thread::Builder::new()
+        .name(name)
+        .spawn(move || blocks(inputs, max_line, keep_going, outlet));
     from
 }
 
-fn blocks(inputs: impl Iterator<Item = Input>, max_line: usize, mut outlet: Outlet) {
+fn blocks(
+    inputs: impl Iterator<Item = Input>,
+    max_line: usize,
+    keep_going: bool,
+    mut outlet: Outlet,
+) {
     let gauge = Text::clone(&outlet.gauge);
     // What nothing has come from yet.
     let opened = Cell::new(None);
     let inputs = inputs.inspect(|input| opened.set(Some(Text::from(input.name()))));
     let last = guarded(|| {
         let spare = Spare::default();
-        let mut failure = None;
-        let mut blocks = Blocks::new(inputs, &spare, BLOCK_SIZE, max_line, &mut failure);
-        for block in blocks.by_ref() {
+        // Closed when the run is over: a line without an end is not read on.
+        let window = Arc::clone(&outlet.window);
+        let over = || window.is_closed();
+        let blocks = Blocks::new(inputs, &spare, BLOCK_SIZE, max_line, over).keep_going(keep_going);
+        for block in blocks {
             if block.first {
                 opened.set(None);
                 outlet.at = Location { input: block.input, line: 1, offset: 0 };
@@ -169,19 +209,16 @@ fn blocks(inputs: impl Iterator<Item = Input>, max_line: usize, mut outlet: Outl
                     sent
                 }
                 Body::TooLong => outlet.send_blocking(block.size, too_long(max_line)),
+                Body::Failed(source) if keep_going => {
+                    outlet.send_blocking(0, Err(Fault::Input(source)))
+                }
+                Body::Failed(source) => return Some(Fault::Input(source)),
             };
             if sent.is_err() {
                 return None;
             }
         }
-        drop(blocks);
-        Some(match failure {
-            None => Fault::End,
-            Some(Failure { input, source }) => {
-                outlet.at.input = input;
-                Fault::Input(source)
-            }
-        })
+        Some(Fault::End)
     });
     let fault = match last {
         Ok(None) => return,

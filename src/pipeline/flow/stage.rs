@@ -114,7 +114,7 @@ async fn run<W: Future>(make: impl FnOnce() -> W) -> Result<W::Output, Panic> {
 }
 
 fn passed_by<U>(gauge: &Gauge, origin: Origin, fault: Fault) -> Parcel<U> {
-    if !matches!(fault, Fault::End) {
+    if matches!(fault, Fault::Rejected { .. } | Fault::Panicked { .. }) {
         gauge.pass();
     }
     Parcel { origin, body: Err(fault) }
