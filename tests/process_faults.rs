@@ -356,3 +356,52 @@ fn an_empty_packet_costs_nothing() {
     });
     assert_eq!(outcome, Outcome::Ok(1));
 }
+
+/// A task that closes all descriptors costs nobody else anything: not those
+/// behind it in its batch, not the files that they open, not large results
+/// (which need a descriptor), nor the next batch.
+#[test]
+fn a_task_may_close_every_descriptor() {
+    use std::io::{Read, Seek, Write};
+    for (from, first) in [(3, 0), (3, 5), (4, 0), (4, 3)] {
+        let pool = Pool::builder()
+            .workers(nz!(1))
+            .batch(std::num::NonZeroU32::new(8).unwrap())
+            .build()
+            .unwrap();
+        let task = |(n, from, first): (u32, u32, u32)| {
+            if n >= first && (n - first).is_multiple_of(20) {
+                // SAFETY: closes what the worker has.
+                unsafe { libc::close_range(from, u32::MAX, 0) };
+            }
+            // Files that get the numbers of those that were closed.
+            let mut files: Vec<std::fs::File> = Vec::new();
+            for _ in 0..6 {
+                files.push(tempfile::tempfile().unwrap());
+            }
+            for file in &mut files {
+                file.write_all(&n.to_le_bytes()).unwrap();
+            }
+            let result = (n, vec![n as u8; if n % 3 == 1 { 150_000 } else { 3 }]);
+            // Kept open over what the worker sends meanwhile.
+            static KEPT: std::sync::Mutex<Vec<(u32, std::fs::File)>> =
+                std::sync::Mutex::new(Vec::new());
+            let mut kept = KEPT.lock().unwrap();
+            kept.extend(files.into_iter().map(|file| (n, file)));
+            for (n, file) in kept.iter_mut().filter(|(_, file)| file.metadata().is_ok()) {
+                let mut text = Vec::new();
+                file.rewind().unwrap();
+                file.read_to_end(&mut text).unwrap();
+                assert_eq!(text, n.to_le_bytes(), "somebody else wrote to a task's file");
+            }
+            // Those that are closed may not be closed twice.
+            let leaked = kept.drain(..).filter(|(_, file)| file.metadata().is_err());
+            leaked.for_each(|(_, file)| std::mem::forget(file));
+            result
+        };
+        for (n, end) in (0..).zip(pool.map_outcomes(task, (0..100).map(|n| (n, from, first)))) {
+            let size = if n % 3 == 1 { 150_000 } else { 3 };
+            assert_eq!(end.outcome, Outcome::Ok((n, vec![n as u8; size])), "{n}: {from} {first}");
+        }
+    }
+}

@@ -27,7 +27,7 @@
 //!   blame, as a pure state machine, explored over every order of events to a stated depth.
 //! * `shell`, `proc`: carry out what it says. One thread a pool waits for
 //!   sockets, deaths and deadlines; callers submit without it.
-//! * `hook`, `worker`, `lane`: the other process, from before its `main` to
+//! * `hook`, `worker`, `lane`, `line`: the other process, from before its `main` to
 //!   its end.
 //! * `ship`: functions cross as distances in the executable, which both sides
 //!   compare first.
@@ -117,6 +117,7 @@ mod group;
 mod handle;
 mod hook;
 mod lane;
+mod line;
 mod ordered;
 mod outbox;
 mod pool;

@@ -1,18 +1,17 @@
 //! Where a worker puts results that do not fit among others.
 
 use super::codec::{self, Portable, Unencoded};
+use super::line::Line;
 use super::region::Header;
 use super::sheet::{LARGEST_KEPT, Sheet};
-use super::socket;
 use super::wire::{self, FromWorker, INLINE, Kind};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
 /// Sends results by themselves: in a packet, or on a sheet that is used again
 /// once the parent has read it.
 #[derive(Debug)]
 pub(super) struct Outbox<'w> {
-    socket: &'w OwnedFd,
+    line: &'w Line,
     /// The first slot's.
     header: &'w Header,
     sheets: [Option<Sheet>; 2],
@@ -27,8 +26,8 @@ pub(super) struct Label {
 }
 
 impl<'w> Outbox<'w> {
-    pub(super) fn new(socket: &'w OwnedFd, header: &'w Header) -> Self {
-        Self { socket, header, sheets: [None, None] }
+    pub(super) fn new(line: &'w Line, header: &'w Header) -> Self {
+        Self { line, header, sheets: [None, None] }
     }
 
     /// Sends what a task returned; `NoRoom`: it is longer than `largest`.
@@ -54,8 +53,7 @@ impl<'w> Outbox<'w> {
     pub(super) fn send_text(&mut self, label: Label, bytes: &[u8]) -> Result<(), Unencoded> {
         debug_assert!(bytes.len() <= INLINE);
         let message = message(label, bytes.len(), None);
-        socket::send(self.socket, &message, bytes, &[], true)
-            .map_err(|error| not_sent(bytes.len(), &error))
+        self.line.send(&message, bytes).map_err(|error| not_sent(bytes.len(), &error))
     }
 
     fn send_sheet<R: Portable>(
@@ -73,10 +71,13 @@ impl<'w> Outbox<'w> {
             .filter(free)
             .max_by_key(|at| (fits(at), self.sheets[*at].is_none()))
             .filter(|at| fits(at) || len <= LARGEST_KEPT);
-        let kept = number.and_then(|at| self.sheets[at].take()).filter(|sheet| sheet.room() >= len);
+        let kept = number.and_then(|at| self.sheets[at].take());
         let mut sheet = match kept {
-            Some(sheet) => sheet,
-            None => Sheet::new(len).map_err(|error| not_sent(len, &error))?,
+            Some(sheet) if sheet.room() >= len => sheet,
+            other => {
+                other.into_iter().for_each(discard);
+                Sheet::new(len).map_err(|error| not_sent(len, &error))?
+            }
         };
         let sent = sheet.encode(value, len).and_then(|()| {
             if let Some(at) = number {
@@ -84,13 +85,44 @@ impl<'w> Outbox<'w> {
             }
             let place = number.zip(sheet.serial()).map(|(at, serial)| (at as u8, serial));
             let message = message(label, len, place);
-            socket::send(self.socket, &message, &[], &[sheet.file()], true)
-                .map_err(|error| not_sent(len, &error))
+            self.line.send_sheet(&message, &sheet).map_err(|error| not_sent(len, &error))
         });
+        match sent {
+            Ok(true) => {}
+            Ok(false) => {
+                discard(sheet);
+                return self.send_otherwise(label, len, value);
+            }
+            Err(error) => return Err(error),
+        }
         if let Some(at) = number {
             self.sheets[at] = Some(sheet);
         }
-        sent
+        Ok(())
+    }
+
+    /// A task has closed what this worker had open. The sheets' files are lost:
+    /// their numbers may be others' by now.
+    #[cold]
+    fn send_otherwise<R: Portable>(
+        &mut self,
+        label: Label,
+        len: usize,
+        value: &R,
+    ) -> Result<(), Unencoded> {
+        let mut bytes = vec![0; len];
+        let len = codec::encode_to_slice(value, &mut bytes)?;
+        bytes.truncate(len);
+        self.line
+            .send_payload(message(label, len, None), bytes)
+            .map_err(|error| not_sent(len, &error))
+    }
+}
+
+/// Its number may be another file's by now: then it is not ours to close.
+fn discard(sheet: Sheet) {
+    if !sheet.is_ours() {
+        std::mem::forget(sheet);
     }
 }
 

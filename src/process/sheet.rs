@@ -12,6 +12,7 @@
 #![allow(unsafe_code, reason = "maps shared memory")]
 
 use super::codec::{self, Portable, Unencoded};
+use super::line::Identity;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::io;
@@ -76,6 +77,7 @@ fn prefer_large_pages(start: *mut u8, len: usize) {
 #[derive(Debug)]
 pub(super) struct Sheet {
     file: OwnedFd,
+    identity: Option<Identity>,
     map: Mapping,
     serial: u64,
 }
@@ -94,7 +96,8 @@ impl Sheet {
             SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL,
         )?;
         static SERIAL: AtomicU64 = AtomicU64::new(0);
-        Ok(Self { file, map, serial: SERIAL.fetch_add(1, Ordering::Relaxed) })
+        let identity = Identity::of(file.as_fd());
+        Ok(Self { file, identity, map, serial: SERIAL.fetch_add(1, Ordering::Relaxed) })
     }
 
     pub(super) fn room(&self) -> usize {
@@ -109,6 +112,16 @@ impl Sheet {
     /// What to send.
     pub(super) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// Whether nobody has closed the file, or put another in its place.
+    pub(super) fn is_ours(&self) -> bool {
+        self.identity.is_some() && Identity::of(self.file()) == self.identity
+    }
+
+    /// Writes bytes to its start, which has the room.
+    pub(super) fn fill(&mut self, bytes: &[u8]) {
+        self.bytes()[..bytes.len()].copy_from_slice(bytes);
     }
 
     fn bytes(&mut self) -> &mut [u8] {

@@ -15,6 +15,7 @@
 #![allow(unsafe_code, reason = "signal handlers, and the shared memory's hand-over")]
 
 use super::lane::{Lane, Options};
+use super::line::Line;
 use super::outbox::Outbox;
 use super::region::{Header, Region};
 use super::sheet::{Place, Reader};
@@ -40,16 +41,16 @@ type Start = Result<(), String>;
 
 /// Everything a worker does. Returns its exit code.
 pub(super) fn main() -> i32 {
-    let Some(socket) = settle() else {
+    let Some(line) = settle().map(Line::new) else {
         eprintln!("{} is set, but standard input is no pool's socket", super::hook::VARIABLE);
         return LOST;
     };
     reset_signals();
     die_with_parent();
-    let Some((region, options)) = start(&socket) else {
+    let Some((region, options)) = start(&line) else {
         return LOST;
     };
-    serve(&socket, &region, options)
+    serve(&line, &region, options)
 }
 
 /// What the parent ignores and blocks is its own affair: SIGCHLD ignored would
@@ -104,7 +105,7 @@ fn settle() -> Option<OwnedFd> {
 }
 
 /// Kills this worker and what its tasks have started.
-extern "C" fn kill_group(_: libc::c_int) {
+pub(super) extern "C" fn kill_group(_: libc::c_int) {
     // SAFETY: async-signal-safe. Group 0 is our own: the worker leads it.
     unsafe { libc::kill(0, libc::SIGKILL) };
 }
@@ -119,27 +120,11 @@ fn die_with_parent() {
     }
 }
 
-/// Watches for the parent's end while tasks run.
-fn watch(socket: &OwnedFd) -> std::io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    let socket = rustix::io::fcntl_dupfd_cloexec(socket, 0)?;
-    let watch = move || {
-        loop {
-            let mut ends = [PollFd::new(&socket, PollFlags::empty())];
-            if poll(&mut ends, None).is_ok() && !ends[0].revents().is_empty() {
-                kill_group(0);
-            }
-        }
-    };
-    std::thread::Builder::new().name("selvedge-watch".into()).stack_size(64 << 10).spawn(watch)?;
-    Ok(())
-}
-
 /// The handshake and all that comes before the first task. `None`: there is
 /// nobody to work for.
-fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
+fn start(line: &Line) -> Option<(Region, Options)> {
     let mut buffer = socket::buffer();
-    let packet = socket::receive(socket, &mut buffer, true).ok().filter(|packet| packet.len > 0)?;
+    let packet = line.receive(&mut buffer).filter(|packet| packet.len > 0)?;
     let (welcome, _) = wire::unpack::<ToWorker>(&buffer[..packet.len]).ok()?;
     let ToWorker::Welcome { version, identity, stamp, largest, memory, context, initializer } =
         welcome
@@ -155,7 +140,8 @@ fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
     // the thread to be made.
     let first = context.is_some() || initializer.is_some();
     if first {
-        watch(socket).ok()?;
+        line.watch().ok()?;
+        line.settled();
     }
     note_panics();
     if let Some(bytes) = memory {
@@ -170,7 +156,7 @@ fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let place = Place { len: context.map_or(0, |(len, _)| len), serial: None };
         let place = wire::place(place);
-        let mut outbox = Outbox::new(socket, region.header(0));
+        let mut outbox = Outbox::new(line, region.header(0));
         let mut reader = Reader::default();
         let areas = (&place[..], &mut [][..]);
         let ends = (&mut outbox, &mut reader);
@@ -193,9 +179,9 @@ fn start(socket: &OwnedFd) -> Option<(Region, Options)> {
         }
     };
     let failed = matches!(message, FromWorker::StartFailed { .. });
-    socket::send(socket, &wire::packet(&message), &[], &[], true).ok()?;
+    line.send(&wire::packet(&message), &[]).ok()?;
     if !first {
-        watch(socket).ok()?;
+        line.watch().ok()?;
     }
     (!failed).then_some((region, options))
 }
@@ -212,12 +198,12 @@ impl Floor for str {
 }
 
 /// Runs batches until told to end.
-fn serve(socket: &OwnedFd, region: &Region, options: Options) -> i32 {
+fn serve(line: &Line, region: &Region, options: Options) -> i32 {
     let mut buffer = socket::buffer();
-    let mut outbox = Outbox::new(socket, region.header(0));
+    let mut outbox = Outbox::new(line, region.header(0));
     let mut reader = Reader::default();
     loop {
-        let Ok(packet) = socket::receive(socket, &mut buffer, true) else { return LOST };
+        let Some(packet) = line.receive(&mut buffer) else { return LOST };
         if packet.len == 0 {
             let _ = std::io::stdout().flush();
             kill_group(0);
@@ -227,6 +213,7 @@ fn serve(socket: &OwnedFd, region: &Region, options: Options) -> i32 {
             Ok((ToWorker::Bye, _)) => return 0,
             Ok((ToWorker::Welcome { .. }, _)) | Err(_) => return LOST,
         };
+        line.settled();
         let start = Instant::now();
         // SAFETY: the parent says that the slot holds a batch; the lane, which
         // has the only borrow, ends before `Done` is sent.
@@ -235,7 +222,8 @@ fn serve(socket: &OwnedFd, region: &Region, options: Options) -> i32 {
         Lane::new(region.header(slot), (&mut outbox, &mut reader), seq, areas, file, options).run();
         let elapsed = start.elapsed().as_nanos() as u64;
         let done = wire::packet(&FromWorker::Done { seq, elapsed });
-        if socket::send(socket, &done, &[], &[], true).is_err() {
+        // What the batch came to is in the shared memory, or sent.
+        if !line.is_ours() || line.send(&done, &[]).is_err() {
             return LOST;
         }
     }
