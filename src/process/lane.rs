@@ -263,6 +263,7 @@ impl<'w, 'o> Lane<'w, 'o> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::line::Line;
     use crate::process::region::Region;
     use crate::process::{ship, socket};
 
@@ -277,6 +278,7 @@ mod tests {
     fn arguments_of_every_length() {
         let (region, _memory) = Region::create().unwrap();
         let (_theirs, ours) = socket::pair().unwrap();
+        let line = Line::new(ours);
         let job = ship::plain(|n: u8| n + 1).unwrap();
         for (behind, filler) in (0..=2 * wire::GROUP).flat_map(|n| [(n, 0), (n, 0xff)]) {
             let mut arguments = wire::group(job.entry, 2).to_vec();
@@ -287,7 +289,7 @@ mod tests {
             arguments.resize(arguments.len() + behind, filler);
             let header = region.header(0);
             header.word.arm(2);
-            let mut outbox = Outbox::new(&ours, header);
+            let mut outbox = Outbox::new(&line, header);
             let ends = (&mut outbox, &mut Reader::default());
             let areas = (&arguments[..], &mut [0; 256][..]);
             Lane::new(header, ends, 1, areas, None, Options { largest: 100, ..Options::default() })
