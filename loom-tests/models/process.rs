@@ -1,7 +1,8 @@
 //! The progress word: what a parent and its worker each believe of a task.
 
 use super::kit::Model;
-use selvedge::process::progress::{Next, Word};
+use selvedge::process::progress::{Loans, Next, Word};
+use selvedge::sync::atomic::{AtomicBool, Ordering};
 use selvedge::sync::cell::UnsafeCell;
 use selvedge::sync::{Arc, thread};
 
@@ -124,5 +125,89 @@ fn a_finished_task_shows_its_result() {
         });
         worker.join().unwrap();
         parent.join().unwrap()
+    });
+}
+
+/// The same for a parent that revokes the rest of the batch: of the task that
+/// it calls finished it sees the result, whether its change came through or
+/// the worker's did.
+///
+/// Does not cover: batches of more than two.
+#[test]
+#[allow(unsafe_code, reason = "accesses that loom must see")]
+fn a_revoked_batch_shows_the_results_before_it() {
+    let model = Model::new("process::a_revoked_batch_shows_the_results_before_it");
+    model.reaches([None, Some(7)], || {
+        let shared = Arc::new(Shared(armed(2), UnsafeCell::new(0)));
+        let worker = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let mut last = shared.0.read();
+                if shared.0.advance(&mut last) == Next::Run(0) {
+                    // SAFETY: nobody reads it before it is finished.
+                    shared.1.with_mut(|cell| unsafe { *cell = 7 });
+                    let _ = shared.0.advance(&mut last);
+                }
+            }
+        });
+        let parent = thread::spawn(move || {
+            // SAFETY: finished, and written no more.
+            let result = || shared.1.with(|cell| unsafe { *cell });
+            (shared.0.revoke().finished() > 0).then(result)
+        });
+        worker.join().unwrap();
+        parent.join().unwrap()
+    });
+}
+
+struct Sheet {
+    loans: Loans,
+    sent: AtomicBool,
+    bytes: UnsafeCell<u32>,
+}
+
+// SAFETY: the cell is accessed as the loans allow, which is the claim.
+#[allow(unsafe_code, reason = "accesses that loom must see")]
+unsafe impl Sync for Sheet {}
+
+/// A worker writes to a sheet again only when the parent has read it: what
+/// the worker found (may it write?), and what the parent did (read it?).
+///
+/// Does not cover: several sheets, whose bits are independent.
+#[test]
+#[allow(unsafe_code, reason = "accesses that loom must see")]
+fn lent_sheet_is_not_written_before_it_was_read() {
+    let model = Model::new("process::lent_sheet_is_not_written_before_it_was_read");
+    model.reaches([(false, None), (false, Some(1)), (true, Some(1))], || {
+        let sheet = Arc::new(Sheet {
+            loans: Loans::new(),
+            sent: AtomicBool::new(false),
+            bytes: UnsafeCell::new(0),
+        });
+        let worker = thread::spawn({
+            let sheet = Arc::clone(&sheet);
+            move || {
+                // SAFETY: not lent yet.
+                sheet.bytes.with_mut(|bytes| unsafe { *bytes = 1 });
+                sheet.loans.lend(3);
+                sheet.sent.store(true, Ordering::Release);
+                let free = sheet.loans.held() == 0;
+                if free {
+                    // SAFETY: the parent gave it back.
+                    sheet.bytes.with_mut(|bytes| unsafe { *bytes = 2 });
+                }
+                free
+            }
+        });
+        let parent = thread::spawn(move || {
+            let sent = sheet.sent.load(Ordering::Acquire);
+            sent.then(|| {
+                // SAFETY: lent to us.
+                let read = sheet.bytes.with(|bytes| unsafe { *bytes });
+                sheet.loans.give_back(3);
+                read
+            })
+        });
+        (worker.join().unwrap(), parent.join().unwrap())
     });
 }

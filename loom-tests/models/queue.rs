@@ -429,6 +429,30 @@ fn length_is_of_some_moment() {
     });
 }
 
+/// A queue that always holds an item is never said to be empty, nor to hold
+/// more than there is room for, by a thread that nothing else orders.
+#[test]
+fn length_stays_within_what_the_queue_held() {
+    let model = Model::new("queue::length_stays_within_what_the_queue_held").pct(20_000, 3);
+    model.reaches([1, 2], || {
+        let (tx, rx) = queue::bounded(selvedge::nz!(2));
+        tx.try_send(0).unwrap();
+        let looks = spawn({
+            let rx = rx.clone();
+            move || rx.len()
+        });
+        let busy = spawn(move || {
+            for n in 0..2 {
+                tx.try_send(n + 1).unwrap();
+                assert_eq!(rx.try_recv().unwrap(), n);
+            }
+            (tx, rx)
+        });
+        let _ends = busy.join().unwrap();
+        looks.join().unwrap()
+    });
+}
+
 /// The last receiver's end against sends: what it left in the queue is dropped
 /// there and then, later values go back, nothing is leaked or dropped twice.
 #[test]

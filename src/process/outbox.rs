@@ -5,7 +5,6 @@ use super::line::Line;
 use super::region::Header;
 use super::sheet::{LARGEST_KEPT, Sheet};
 use super::wire::{self, FromWorker, INLINE, Kind};
-use std::sync::atomic::Ordering;
 
 /// Sends results by themselves: in a packet, or on a sheet that is used again
 /// once the parent has read it.
@@ -62,9 +61,7 @@ impl<'w> Outbox<'w> {
         len: usize,
         value: &R,
     ) -> Result<(), Unencoded> {
-        // ORDERING: Acquire; pairs with the parent's Release when it has read
-        // a sheet, so that what is written next does not get ahead of that.
-        let lent = self.header.lent.load(Ordering::Acquire);
+        let lent = self.header.lent.held();
         let free = |at: &usize| lent & 1 << at == 0;
         let fits = |at: &usize| self.sheets[*at].as_ref().is_some_and(|sheet| sheet.room() >= len);
         let number = (0..self.sheets.len())
@@ -81,7 +78,7 @@ impl<'w> Outbox<'w> {
         };
         let sent = sheet.encode(value, len).and_then(|()| {
             if let Some(at) = number {
-                self.header.lent.fetch_or(1 << at, Ordering::Relaxed);
+                self.header.lent.lend(at);
             }
             let place = number.zip(sheet.serial()).map(|(at, serial)| (at as u8, serial));
             let message = message(label, len, place);

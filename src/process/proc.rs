@@ -183,10 +183,8 @@ impl Proc {
                         Err(error) => Err(format!("{len} bytes could not be read: {error}").into()),
                     },
                 };
-                if let Some(bit) = sheet.and_then(|(bit, _)| 1_u32.checked_shl(bit.into())) {
-                    // ORDERING: Release; what was read is read before the
-                    // worker, which acquires this, writes again.
-                    self.region.header(0).lent.fetch_and(!bit, Ordering::Release);
+                if let Some((bit, _)) = *sheet {
+                    self.region.header(0).lent.give_back(bit);
                 }
                 let batch = self.batches.iter_mut().find(|batch| batch.seq == *seq);
                 let batch = batch.ok_or(Garbled("a result of a batch that it does not have"))?;
@@ -348,9 +346,9 @@ impl Proc {
         if let Some(garbled) = &self.garbled {
             return Crash::Garbled(garbled.0.into());
         }
-        // ORDERING: Acquire; pairs with the worker's Release. It is dead: what
-        // it stored last is there.
-        let noted = self.region.header(0).out_of_memory.load(Ordering::Acquire) != 0;
+        // ORDERING: Relaxed: a flag that publishes nothing, of a process that
+        // is dead: what it stored last is there.
+        let noted = self.region.header(0).out_of_memory.load(Ordering::Relaxed) != 0;
         match (how, self.memory_limit) {
             (How::Signal(_) | How::Unseen, Some(limit)) if noted => Crash::OutOfMemory(limit),
             (How::Signal(signal), _) => Crash::Signal(signal),

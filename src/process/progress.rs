@@ -28,7 +28,7 @@
 //! The worker's swap fails only when the parent interfered, at most twice a
 //! batch.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const CONDEMNED: u64 = 1 << 31;
 
@@ -164,15 +164,54 @@ impl Word {
     }
 
     fn change(&self, change: impl Fn(Progress) -> Option<Progress>) -> (bool, Progress) {
+        // ORDERING: Acquire as in `read`, here and where the swap fails: `now`
+        // is one of the two. A swap that succeeds found what one of them did,
+        // and has nothing to publish.
         let mut word = self.0.load(Ordering::Acquire);
         loop {
             let now = Progress::unpack(word);
             let Some(next) = change(now) else { return (false, now) };
-            // ORDERING: Acquire as in `read`; there is nothing to publish.
-            match self.0.compare_exchange(word, next.pack(), Ordering::Acquire, Ordering::Acquire) {
+            match self.0.compare_exchange(word, next.pack(), Ordering::Relaxed, Ordering::Acquire) {
                 Ok(_) => return (true, next),
                 Err(actual) => word = actual,
             }
+        }
+    }
+}
+
+/// The worker's sheets that the parent has still to read, a bit each: results
+/// that are too large for a packet.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Loans(AtomicU32);
+
+#[allow(clippy::new_without_default, reason = "made by models only: a mapping is zeroed")]
+impl Loans {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// Worker: those that it may not write to.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        // ORDERING: Acquire pairs with the Release in `give_back`: what is
+        // written next does not get ahead of what the parent read.
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Worker: the sheet `at` is about to be sent.
+    pub fn lend(&self, at: usize) {
+        // ORDERING: Relaxed: the message that follows orders it.
+        self.0.fetch_or(1 << at, Ordering::Relaxed);
+    }
+
+    /// Parent: the sheet of this bit was read. What is no bit is none.
+    pub fn give_back(&self, at: u8) {
+        if let Some(bit) = 1_u32.checked_shl(at.into()) {
+            // ORDERING: Release pairs with the Acquire in `held`.
+            self.0.fetch_and(!bit, Ordering::Release);
         }
     }
 }

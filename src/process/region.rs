@@ -12,7 +12,7 @@
 
 #![allow(unsafe_code, reason = "maps shared memory")]
 
-use super::progress::Word;
+use super::progress::{Loans, Word};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use std::io;
@@ -43,7 +43,7 @@ pub(super) struct Header {
     pub(super) out_of_memory: AtomicU32,
     /// Which of the worker's sheets the parent has still to read, a bit each.
     /// In the first slot's header only.
-    pub(super) lent: AtomicU32,
+    pub(super) lent: Loans,
 }
 
 /// A mapping of the shared memory.

@@ -279,7 +279,9 @@ extern "C" fn note_memory(_: libc::c_int) {
     if (errno == libc::ENOMEM || stack::an_allocation_failed()) && !header.is_null() {
         // SAFETY: set once, to a header in a mapping that is never unmapped in
         // a worker: `main` owns it until the process ends.
-        unsafe { &*header }.out_of_memory.store(1, Ordering::Release);
+        let header = unsafe { &*header };
+        // ORDERING: Relaxed: it is read when the process has ended.
+        header.out_of_memory.store(1, Ordering::Relaxed);
     }
 }
 

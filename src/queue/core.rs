@@ -154,18 +154,18 @@ impl<T> Core<T> {
         // had seen as many receives as its items needed room for, and whoever
         // stored `received` had seen its items sent: with that the difference
         // is between zero and the capacity.
-        let mut sent = self.sent.load(Ordering::Acquire);
         for _ in 0..LOOKS {
+            let sent = self.sent.load(Ordering::Acquire);
             let received = self.received.load(Ordering::Acquire);
-            let again = self.sent.load(Ordering::Acquire);
-            if again == sent {
+            // ORDERING: Relaxed: nothing follows that it would order.
+            if self.sent.load(Ordering::Relaxed) == sent {
                 return distance(received, sent);
             }
-            sent = again;
         }
         let tail = self.tail.lock();
-        // ORDERING: as above.
-        distance(self.received.load(Ordering::Acquire), tail.sent)
+        // ORDERING: Relaxed: the lock shows as many receives as the items
+        // needed room for, and no item is received before it is sent.
+        distance(self.received.load(Ordering::Relaxed), tail.sent)
     }
 
     /// About how many items there are: a lock-free hint that may be too high.
