@@ -2,11 +2,14 @@
 //!
 //! * [`seeded`] shows that the checks can fail: it puts known bugs into a copy
 //!   of the source, one at a time, and asks the check named for each to find it;
+//! * [`weakened`] makes each memory ordering weaker by a step, and asks the
+//!   models of its room to find it;
 //! * [`bounds`] writes down how far each model was explored.
 #![cfg(not(loom))]
 
 pub mod bounds;
 pub mod seeded;
+pub mod weakened;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

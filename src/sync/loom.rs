@@ -83,7 +83,9 @@ impl Condvar {
 
 /// Atomics whose `SeqCst` accesses loom models as such.
 pub mod atomic {
-    pub use ::loom::sync::atomic::{AtomicPtr, Ordering, fence};
+    pub use ::loom::sync::atomic::{Ordering, fence};
+
+    use super::weaken::at_this_site;
 
     /// Runs `access`, between two fences when it is `SeqCst`.
     fn bracket<R>(order: Ordering, access: impl FnOnce() -> R) -> R {
@@ -110,16 +112,19 @@ pub mod atomic {
                 /// As in std.
                 #[track_caller]
                 pub fn load(&self, order: Ordering) -> $int {
+                    let order = at_this_site(order, 0);
                     bracket(order, || self.0.load(order))
                 }
                 /// As in std.
                 #[track_caller]
                 pub fn store(&self, value: $int, order: Ordering) {
+                    let order = at_this_site(order, 0);
                     bracket(order, || self.0.store(value, order))
                 }
                 /// As in std.
                 #[track_caller]
                 pub fn swap(&self, value: $int, order: Ordering) -> $int {
+                    let order = at_this_site(order, 0);
                     bracket(order, || self.0.swap(value, order))
                 }
                 /// As in std.
@@ -131,6 +136,7 @@ pub mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
+                    let (success, failure) = (at_this_site(success, 0), at_this_site(failure, 1));
                     bracket(success, || self.0.compare_exchange(current, new, success, failure))
                 }
                 /// As in std.
@@ -142,6 +148,7 @@ pub mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
+                    let (success, failure) = (at_this_site(success, 0), at_this_site(failure, 1));
                     bracket(success, || {
                         self.0.compare_exchange_weak(current, new, success, failure)
                     })
@@ -156,21 +163,25 @@ pub mod atomic {
                 /// As in std.
                 #[track_caller]
                 pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
+                    let order = at_this_site(order, 0);
                     bracket(order, || self.0.fetch_add(value, order))
                 }
                 /// As in std.
                 #[track_caller]
                 pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
+                    let order = at_this_site(order, 0);
                     bracket(order, || self.0.fetch_sub(value, order))
                 }
                 /// As in std.
                 #[track_caller]
                 pub fn fetch_or(&self, value: $int, order: Ordering) -> $int {
+                    let order = at_this_site(order, 0);
                     bracket(order, || self.0.fetch_or(value, order))
                 }
                 /// As in std.
                 #[track_caller]
                 pub fn fetch_and(&self, value: $int, order: Ordering) -> $int {
+                    let order = at_this_site(order, 0);
                     bracket(order, || self.0.fetch_and(value, order))
                 }
             }
@@ -184,6 +195,102 @@ pub mod atomic {
     arithmetic!(AtomicU64, u64);
     arithmetic!(AtomicUsize, usize);
     arithmetic!(AtomicU32, u32);
+
+    /// loom's atomic pointer.
+    #[derive(Debug)]
+    pub struct AtomicPtr<T>(::loom::sync::atomic::AtomicPtr<T>);
+
+    impl<T> AtomicPtr<T> {
+        /// A new atomic.
+        pub fn new(pointer: *mut T) -> Self {
+            Self(::loom::sync::atomic::AtomicPtr::new(pointer))
+        }
+        /// As in std.
+        #[track_caller]
+        pub fn load(&self, order: Ordering) -> *mut T {
+            let order = at_this_site(order, 0);
+            bracket(order, || self.0.load(order))
+        }
+        /// As in std.
+        #[track_caller]
+        pub fn store(&self, pointer: *mut T, order: Ordering) {
+            let order = at_this_site(order, 0);
+            bracket(order, || self.0.store(pointer, order));
+        }
+    }
+}
+
+/// One ordering in the source made weaker, for the tool that shows that some
+/// model notices (`cargo run -p loom-tests --bin weakened`).
+///
+/// `SELVEDGE_WEAKEN=FILE:LINE:COLUMN:ARGUMENT:ORDERING` names the access by the
+/// place of its method's name, which of its orderings, and what it becomes.
+/// The first access that is weakened creates the file that
+/// `SELVEDGE_WEAKEN_REACHED` names.
+mod weaken {
+    use ::loom::sync::atomic::Ordering;
+    use std::panic::Location;
+    use std::sync::OnceLock;
+
+    #[derive(Debug)]
+    struct Target {
+        file: String,
+        line: u32,
+        column: u32,
+        argument: usize,
+        order: Ordering,
+    }
+
+    impl Target {
+        fn parse(text: &str) -> Option<Self> {
+            let mut parts = text.rsplitn(5, ':');
+            let order = match parts.next()? {
+                "Relaxed" => Ordering::Relaxed,
+                "Acquire" => Ordering::Acquire,
+                "Release" => Ordering::Release,
+                "AcqRel" => Ordering::AcqRel,
+                _ => return None,
+            };
+            Some(Self {
+                order,
+                argument: parts.next()?.parse().ok()?,
+                column: parts.next()?.parse().ok()?,
+                line: parts.next()?.parse().ok()?,
+                file: parts.next()?.to_owned(),
+            })
+        }
+
+        fn is_at(&self, place: &Location<'_>) -> bool {
+            (place.line(), place.column()) == (self.line, self.column)
+                && place.file().ends_with(&self.file)
+        }
+    }
+
+    /// The ordering that the caller asks for, or what it is weakened to.
+    #[track_caller]
+    pub(super) fn at_this_site(order: Ordering, argument: usize) -> Ordering {
+        static TARGET: OnceLock<Option<Target>> = OnceLock::new();
+        let target = TARGET.get_or_init(|| {
+            let text = std::env::var("SELVEDGE_WEAKEN").ok()?;
+            Some(Target::parse(&text).unwrap_or_else(|| panic!("SELVEDGE_WEAKEN={text}")))
+        });
+        match target {
+            Some(target) if target.argument == argument && target.is_at(Location::caller()) => {
+                reached();
+                target.order
+            }
+            _ => order,
+        }
+    }
+
+    fn reached() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            if let Some(path) = std::env::var_os("SELVEDGE_WEAKEN_REACHED") {
+                std::fs::write(path, "").expect("SELVEDGE_WEAKEN_REACHED can be written");
+            }
+        });
+    }
 }
 
 /// Threads.
