@@ -168,6 +168,80 @@ fn reads_are_never_stale() {
     );
 }
 
+/// The same for takes: what was taken is gone for every later read.
+///
+/// Does not cover: the closed state.
+#[test]
+fn finished_takes_are_seen() {
+    linearizable(
+        "counter::finished_takes_are_seen",
+        3,
+        [&[Op::Take], &[Op::Value, Op::Value]],
+    );
+}
+
+/// The same for adds that close the counter and open it again.
+///
+/// Does not cover: a small add beside them (see
+/// `large_add_is_linearizable_beside_small_ones`).
+#[test]
+fn finished_large_adds_are_seen() {
+    linearizable(
+        "counter::finished_large_adds_are_seen",
+        3,
+        [&[Op::Add(1 << 40)], &[Op::Value, Op::Value]],
+    );
+}
+
+/// A reader that finds zero where a take has opened the counter sees what the
+/// taker did before.
+///
+/// Does not cover: adds (see `increment_shows_what_came_before_it`).
+#[test]
+fn take_that_opens_shows_what_came_before_it() {
+    let model = Model::new("counter::take_that_opens_shows_what_came_before_it");
+    model.reaches([(0, 1), (SOFT, 0), (SOFT, 1)], || {
+        let counter = Arc::new(SafeCounter::with_value(SOFT));
+        let note = Arc::new(AtomicU64::new(0));
+        let written = Arc::clone(&note);
+        let taker = actor(&counter, move |c| {
+            written.store(1, Ordering::Relaxed);
+            c.take()
+        });
+        let reader = actor(&counter, move |c| (c.value(), note.load(Ordering::Relaxed)));
+        assert_eq!(taker.join().unwrap(), SOFT);
+        reader.join().unwrap()
+    });
+}
+
+/// A reader that finds the counter closed, and then open with an increment in
+/// it, sees what came before that increment.
+///
+/// Does not cover: a reader that finds it open at first, which loads with a
+/// stronger ordering.
+#[test]
+fn increment_shows_what_came_before_it() {
+    let model =
+        Model::new("counter::increment_shows_what_came_before_it").preemptions(2).pct(10_000, 4);
+    let outcomes = [(0, 0), (0, 1), (1, 1), (SOFT, 0), (SOFT, 1), (SOFT + 1, 1)];
+    model.reaches(outcomes, || {
+        let counter = Arc::new(SafeCounter::with_value(SOFT));
+        let note = Arc::new(AtomicU64::new(0));
+        let written = Arc::clone(&note);
+        let taker = actor(&counter, SafeCounter::take);
+        let adder = actor(&counter, move |c| {
+            written.store(1, Ordering::Relaxed);
+            c.inc().unwrap();
+        });
+        let reader = actor(&counter, move |c| (c.value(), note.load(Ordering::Relaxed)));
+        let taken = taker.join().unwrap();
+        adder.join().unwrap();
+        let seen = reader.join().unwrap();
+        assert_eq!(taken + counter.value(), SOFT + 1);
+        seen
+    });
+}
+
 /// Takes, adds and reads have one order.
 ///
 /// Does not cover: the closed state.
@@ -419,6 +493,26 @@ fn settlement_is_one_step_for_a_reader() {
         let seen = reader.join().unwrap();
         assert_eq!(counter.value(), MAX + 6);
         seen
+    });
+}
+
+/// Beside a settlement a second read is never below the first.
+///
+/// Does not cover: an add after the settlement.
+#[test]
+fn reads_beside_a_settlement_never_fall() {
+    let model = Model::new("counter::reads_beside_a_settlement_never_fall").pct(10_000, 4);
+    let totals = [0, MAX, MAX + 5];
+    let rising = totals.into_iter().flat_map(|a| totals.map(|b| (a, b))).filter(|(a, b)| a <= b);
+    model.reaches(rising, || {
+        let counter = Arc::new(StripedCounter::new());
+        let adder = actor(&counter, |c| {
+            c.inc_by(u64::MAX);
+            c.inc_by(5);
+        });
+        let reader = actor(&counter, |c| (c.value(), c.value()));
+        adder.join().unwrap();
+        reader.join().unwrap()
     });
 }
 

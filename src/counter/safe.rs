@@ -63,12 +63,13 @@ const SOFT: u64 = 1 << 62;
 /// The most that is added before looking.
 const LARGEST_BLIND: u64 = 1 << 32;
 
-// ORDERING: every access to `word` is SeqCst. Acquire and Release would order
-// what threads tell each other through this counter, but two counters could
-// each be read as they were before the other's increment, and a read could
-// return a value that a finished increment had already replaced. On x86-64 the
-// instructions are the same ones.
-use Ordering::SeqCst;
+// ORDERING: the access that an operation takes effect by is SeqCst. Acquire and
+// Release would order what threads tell each other through this counter, but
+// two counters could each be read as they were before the other's increment,
+// and a read could return a value that a finished increment had already
+// replaced. On x86-64 the instructions are the same ones. Accesses that only
+// prepare one, or clear up behind it, say what they need where they stand.
+use Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// A counter whose every operation takes effect at one instant between its
 /// call and its return, and which reports overflow instead of wrapping.
@@ -199,7 +200,10 @@ impl SafeCounter {
     fn value_closed(&self) -> u64 {
         let edge = self.edge.lock();
         // Invariant 1: while the lock is held, the state does not change.
-        let word = self.word.load(SeqCst);
+        // ORDERING: Acquire: if it was opened meanwhile, what came before the
+        // increments in it is visible. It is no older than what the SeqCst load
+        // in `value` saw, so the read still has its place in the one order.
+        let word = self.word.load(Acquire);
         if word < CLOSED { word } else { *edge }
     }
 
@@ -213,9 +217,11 @@ impl SafeCounter {
     /// ```
     #[must_use = "what was counted is gone from the counter"]
     pub fn take(&self) -> u64 {
-        let mut word = self.word.load(SeqCst);
+        // ORDERING: Relaxed here and where the swap fails: a guess, which the
+        // swap or the lock corrects.
+        let mut word = self.word.load(Relaxed);
         while word < CLOSED {
-            match self.word.compare_exchange_weak(word, 0, SeqCst, SeqCst) {
+            match self.word.compare_exchange_weak(word, 0, SeqCst, Relaxed) {
                 Ok(_) => return word,
                 Err(now) => word = now,
             }
@@ -227,9 +233,11 @@ impl SafeCounter {
     /// and opens the counter again if it can.
     fn locked<R>(&self, pending: u64, change: impl FnOnce(&mut u64) -> R) -> R {
         let mut edge = self.edge.lock();
-        let mut word = self.word.load(SeqCst);
+        // ORDERING: Relaxed here and where the swap fails: the lock shows the
+        // last change of state (invariant 1), and the swap the last value.
+        let mut word = self.word.load(Relaxed);
         while word < CLOSED {
-            match self.word.compare_exchange_weak(word, CLOSED, SeqCst, SeqCst) {
+            match self.word.compare_exchange_weak(word, CLOSED, SeqCst, Relaxed) {
                 Ok(_) => {
                     *edge = word;
                     break;
@@ -238,13 +246,19 @@ impl SafeCounter {
             }
         }
         if pending > 0 {
-            self.word.fetch_sub(pending, SeqCst);
+            // ORDERING: Relaxed: nobody reads the pending part of the word but
+            // by a read-modify-write.
+            self.word.fetch_sub(pending, Relaxed);
         }
         let result = change(&mut edge);
         if *edge < SOFT {
             // If an add is pending it opens the counter in its turn
             // (invariant 3).
-            let _ = self.word.compare_exchange(CLOSED, *edge, SeqCst, SeqCst);
+            // ORDERING: Release: pairs with the loads in `value` and
+            // `value_closed`: who reads what this opens with sees what came
+            // before the operation. It has its place in the one order by the
+            // access that closed the word, or found it closed.
+            let _ = self.word.compare_exchange(CLOSED, *edge, Release, Relaxed);
         }
         result
     }
