@@ -173,11 +173,7 @@ fn reads_are_never_stale() {
 /// Does not cover: the closed state.
 #[test]
 fn finished_takes_are_seen() {
-    linearizable(
-        "counter::finished_takes_are_seen",
-        3,
-        [&[Op::Take], &[Op::Value, Op::Value]],
-    );
+    linearizable("counter::finished_takes_are_seen", 3, [&[Op::Take], &[Op::Value, Op::Value]]);
 }
 
 /// The same for adds that close the counter and open it again.
