@@ -130,7 +130,7 @@ pub fn run(root: &Path, options: &Options, out: &mut (dyn Write + Send)) -> Resu
     };
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let all: Vec<_> = (0..cores).map(|_| scope.spawn(&each)).collect();
+        let all: Vec<_> = (0..cores).map(|_| scope.spawn(each)).collect();
         all.into_iter()
             .try_for_each(|one| one.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
     })?;
