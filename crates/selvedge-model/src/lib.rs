@@ -1,8 +1,176 @@
-//! Write a concurrent test once, and have every schedule tried.
-#![cfg_attr(docsrs, feature(doc_cfg))]
+//! Write a concurrent test once, have every schedule tried, and read why it
+//! fails.
+//!
+//! # Test your own code
+//!
+//! You have a struct of three atomics, or a service of tasks, channels and
+//! deadlines, and a test that fails once a week. In five steps:
+//!
+//! **1. Depend on the facade**, and on the model in tests only:
+//!
+//! ```toml
+//! [dependencies]
+//! selvedge-model = "0.1"          # features = ["tokio"] for task and time
+//!
+//! [dev-dependencies]
+//! selvedge-model = { version = "0.1", features = ["model"] }
+//! ```
+//!
+//! In a build without the feature `model` every name here *is* std's or
+//! tokio's, and neither shuttle nor loom is compiled.
+//!
+//! **2. Change imports**, and nothing else: `std::sync` to
+//! [`selvedge_model::sync`](sync), `std::thread` to [`selvedge_model::thread`](thread),
+//! `tokio::task` and `tokio::time` to `selvedge_model::task` and
+//! `selvedge_model::time`, `std::hint::spin_loop` to [`hint::spin_loop`],
+//! `std::thread_local!` to `selvedge_model::thread_local!`.
+//!
+//! **3. Write the test**, small: two or three actors, two or three operations
+//! each, and return what somebody could see.
+//!
+//! ```
+//! use selvedge_model::sync::{Arc, atomic::{AtomicU32, Ordering::SeqCst}};
+//! use selvedge_model::{model, thread};
+//!
+//! #[model(outcomes = [2])]
+//! fn two_hits_are_two() -> u32 {
+//!     let hits = Arc::new(AtomicU32::new(0));
+//!     let threads = [0, 1].map(|_| {
+//!         let hits = Arc::clone(&hits);
+//!         thread::spawn(move || {
+//!             let seen = hits.load(SeqCst);
+//!             hits.store(seen + 1, SeqCst);   // the bug
+//!         })
+//!     });
+//!     threads.map(|thread| thread.join().unwrap());
+//!     hits.load(SeqCst)
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! **4. `cargo test`.** The attribute wrote `two_hits_are_two::stress`, on real
+//! threads, and `two_hits_are_two::shuttle`, which fails, every time:
+//!
+//! ```text
+//! two_hits_are_two: outcome 1 is not allowed (allowed: [2])
+//! (shuttle, after every schedule without a preemption; failed in execution 8; 1 preemption, …)
+//!
+//!      main             thread 1                              thread 2
+//!   1  spawn thread 1
+//!   2  spawn thread 2
+//!   3                   AtomicU32#1.load() -> 0  count.rs:13
+//!   4                                                         AtomicU32#1.load() -> 0  count.rs:13
+//!   5                                                         AtomicU32#1.store(1)  count.rs:14
+//!   6                   AtomicU32#1.store(1)  count.rs:14
+//!   …
+//! replay: SELVEDGE_REPLAY='two_hits_are_two:shuttle:2.1-3' cargo test …
+//! ```
+//!
+//! The schedule was made as short as it gets: `2.1-3` says that before its
+//! second choice, task 2 is stopped and task 3 goes on, and everywhere else the
+//! task that runs goes on. A deadlock says who waits for what, who has it, and
+//! since which line.
+//!
+//! **5. Mend it, and look at the claim** (`cargo test -- --nocapture`):
+//! `two_hits_are_two: every schedule (19 executions)`. Or, where there are too
+//! many: `every schedule with at most 2 preemptions, and 12,500 sampled`. Make
+//! the model smaller rather than the budget larger.
+//!
+//! # The attribute
+//!
+//! `#[model]` is for `fn` and `async fn`, with a result or without. It takes
+//!
+//! | | |
+//! |---|---|
+//! | `outcomes = […]` | the exact set: nothing else is reached, and each is. `stress` and `paused` are held to the first half |
+//! | `weak = […]` | what weak memory adds, for `loom` and `stress` |
+//! | `engines(…)` | of `stress`, `paused` (async), `shuttle`, `loom`; all that fit by default |
+//! | `time = any`, `time = ordered` | see [`Time`]; ordered by default |
+//! | `executions = n`, `seconds = n`, `steps = n` | budgets; see [`Model`] |
+//! | `preemptions = n` | no more than this, and no sampling |
+//! | `reachable = ["name"]` | some execution must reach `reachable!("name")` |
+//! | `panics_are_values` | a thread's panic is its `join`'s result and no failure |
+//! | `crate = path` | where this crate is, if it is re-exported |
+//!
+//! A model that explores nothing (one schedule; nothing spawned) fails.
+//! [`Model`] is the same without the attribute.
+//!
+//! # What each engine sees
+//!
+//! | engine | threads | tasks | time | memory |
+//! |---|---|---|---|---|
+//! | `stress` | real, up to 200 runs | tokio's, real | real | the machine's |
+//! | `paused` | - | tokio's on one thread, polls put off by 64 seeds | tokio's paused clock | - |
+//! | `shuttle` | modelled | modelled | ordered or any | sequentially consistent: every `Ordering` counts as `SeqCst` |
+//! | `loom` (`RUSTFLAGS="--cfg loom"`) | modelled, at most five | none | stands still | the C11 orderings, less what loom leaves out |
+//!
+//! An ordering that is too weak is found by `loom` alone, a deadline by
+//! `shuttle` and `paused` alone: run all that fit. The engine named shuttle
+//! uses shuttle's stacks; what blocks, and which schedules are tried, is decided
+//! here: depth first, with the bound on preemptions raised from 0, then
+//! probabilistic concurrency testing, then at random.
+//!
+//! # Rules for a body
+//!
+//! It runs thousands of times and must do the same on the same schedule: no
+//! clock but `selvedge_model::time`, no random numbers, no iteration of a
+//! `HashMap` with its random hasher, and nothing kept from one execution to the
+//! next. Atomics, `OnceLock`s and `LazyLock`s in statics start every execution
+//! afresh. The contents of a `static` `Mutex` or `RwLock` do not: put it in a
+//! [`LazyLock`](sync::LazyLock). To collect over executions, use std's own. A
+//! body that breaks this is told as such. All tasks share one OS thread: std's
+//! thread-locals are shared, those of `selvedge_model::thread_local!` are not.
+//!
+//! A spin loop is fair: after [`thread::yield_now`] or [`hint::spin_loop`], and
+//! after a hundred steps in a row, all others that can run go first. The body
+//! is over when it returns: async tasks are then dropped, as a runtime does, so
+//! that a ticker ends; threads are waited for, and one that waits for ever is a
+//! failure.
+//!
+//! tokio's own channels and locks may be used inside of a task, since they need
+//! no runtime, but the model sees no step in them, and takes waiting for one as
+//! waiting for something that it does not know. `task::sync`
+//! has tokio's `Mutex`, `Semaphore` and `Notify` with steps and names.
+//!
+//! # The environment
+//!
+//! `SELVEDGE_REPLAY=test:engine:schedule` runs that schedule of that model
+//! alone (shuttle). `SELVEDGE_SEED=n` moves where sampling starts,
+//! `SELVEDGE_ENGINES=shuttle,loom` leaves the others out,
+//! `SELVEDGE_TRACE=html` writes a failure as a page with a picture too (to the
+//! temporary folder, or to `SELVEDGE_TRACE_DIR`), `SELVEDGE_CLAIMS=file`
+//! appends a line with the claim of each model.
+//!
+//! # Pieces
+//!
+//! [`kit::History`] checks that recorded operations are linearizable,
+//! [`kit::Drops`] finds leaks and double drops,
+//! [`kit::cancel_everywhere`] drops a future at each of its polls.
+//!
+//! # What it does not do yet
+//!
+//! * Two schedules that differ only in the order of independent operations are
+//!   both tried (no partial-order reduction): models of three threads with a
+//!   few operations each may not come to an end.
+//! * `compare_exchange_weak` and `Condvar::wait` do not fail or wake for no
+//!   reason inside of a model; `Arc`'s counts are not modelled, nor is a cell.
+//! * loom: replay, tables and `reachable` are shuttle's alone; no scoped
+//!   threads, no tasks, no timeouts; constructors are not `const`; `Once`,
+//!   `OnceLock` and `LazyLock` are std's.
+//! * `LocalKey` has no destructors that make other keys' values visible to
+//!   `try_with` as gone; `JoinSet` has no `spawn_on`, `LocalSet` is not there.
+//! * No `select!` and `join!` of its own (tokio's work, their random branch is
+//!   not the model's choice: write `biased;`), no seeded random numbers or
+//!   hasher.
+//! * The stacks of a failed execution are leaked, some kilobytes each.
+//! * Two versions of this crate in one program do not see each other.
+//! * `cargo bench` and the examples of a package see its dev-dependencies'
+//!   features, and so the modelled types: keep benches in a package of their
+//!   own.
 
 #[cfg(all(feature = "model", not(loom)))]
 mod engine;
+pub mod kit;
 mod macros;
 mod model;
 pub mod sync;

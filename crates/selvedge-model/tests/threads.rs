@@ -460,3 +460,50 @@ fn outside_of_a_model_everything_is_std() {
     });
     assert_eq!(sum, 5050);
 }
+
+#[test]
+fn a_line_that_is_never_reached_fails() {
+    let message = failure(|| {
+        let _ = Model::new("line").reaches_line("third").reaches([1, 2], lost_update);
+    });
+    assert!(message.contains("no execution reached reachable!(\"third\")"), "{message}");
+}
+
+#[test]
+fn a_history_that_no_order_explains_is_printed() {
+    use selvedge_model::kit::History;
+    // A counter that is read and written apart: two adds may give the same.
+    let message = failure(|| {
+        let _ = Model::new("history").holds(|| {
+            let (n, history) = (Arc::new(AtomicU32::new(0)), History::new());
+            let threads = [0, 1].map(|_| {
+                let (n, history) = (Arc::clone(&n), history.clone());
+                thread::spawn(move || {
+                    history.record("add", || {
+                        let seen = n.load(SeqCst);
+                        n.store(seen + 1, SeqCst);
+                        seen
+                    })
+                })
+            });
+            let _ = threads.map(|thread| thread.join().unwrap());
+            history.assert_linearizable(0, |n, _| {
+                *n += 1;
+                *n - 1
+            });
+        });
+    });
+    assert!(message.contains("not linearizable:"), "{message}");
+    assert!(message.contains("\"add\" -> 0"), "{message}");
+}
+
+#[test]
+fn a_leak_is_told_with_the_line_that_made_it() {
+    use selvedge_model::kit::Drops;
+    let message = failure(|| {
+        let drops = Drops::new();
+        std::mem::forget(drops.track(1));
+        drops.assert_none_leaked();
+    });
+    assert!(message.contains("threads.rs:") && message.contains("was never dropped"), "{message}");
+}

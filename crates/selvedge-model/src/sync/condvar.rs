@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 /// As [`std::sync::Condvar`]. Inside of a model it does not wake for no
 /// reason, `notify_one` may pick any waiter, and a timeout passes as the
 /// model's time says.
-#[derive(Default)]
 pub struct Condvar {
     id: Id,
     real: std::sync::Condvar,
@@ -229,6 +228,13 @@ impl Condvar {
             0 => "notify_all(): nobody waits".to_owned(),
             n => format!("notify_all(): {n}"),
         });
+    }
+}
+
+impl Default for Condvar {
+    #[track_caller]
+    fn default() -> Self {
+        Self::new()
     }
 }
 
