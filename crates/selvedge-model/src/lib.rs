@@ -74,7 +74,8 @@
 //! **5. Mend it, and look at the claim** (`cargo test -- --nocapture`):
 //! `two_hits_are_two: every schedule (19 executions)`. Or, where there are too
 //! many: `every schedule with at most 2 preemptions, and 12,500 sampled`. Make
-//! the model smaller rather than the budget larger.
+//! the model smaller rather than the budget larger. The checker is several
+//! times faster with `[profile.dev.package."*"] opt-level = 3`.
 //!
 //! # The attribute
 //!
@@ -162,6 +163,8 @@
 //! * No `select!` and `join!` of its own (tokio's work, their random branch is
 //!   not the model's choice: write `biased;`), no seeded random numbers or
 //!   hasher.
+//! * A destructor that panics while a panic unwinds ends the program, as Rust
+//!   has it, after one report on the standard error.
 //! * The stacks of a failed execution are leaked, some kilobytes each.
 //! * Two versions of this crate in one program do not see each other.
 //! * `cargo bench` and the examples of a package see its dev-dependencies'

@@ -507,3 +507,20 @@ fn a_leak_is_told_with_the_line_that_made_it() {
     });
     assert!(message.contains("threads.rs:") && message.contains("was never dropped"), "{message}");
 }
+
+#[test]
+fn models_that_run_beside_each_other_share_no_static() {
+    static SHARED: AtomicU32 = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                Model::new("beside").reaches([2], || {
+                    let threads = [0, 1].map(|_| thread::spawn(|| SHARED.fetch_add(1, SeqCst)));
+                    let _ = threads.map(|thread| thread.join().unwrap());
+                    SHARED.load(SeqCst)
+                })
+            });
+        }
+    });
+    assert_eq!(SHARED.load(SeqCst), 0);
+}
