@@ -54,6 +54,7 @@
 //! `loom-tests/models/cancel.rs` for what each model leaves out.
 
 use crate::outcome::Cancelled;
+use crate::rt::Turn;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread;
 use crate::sync::{Arc, Mutex, Parked};
@@ -215,12 +216,12 @@ impl Token {
     ///
     /// Safe.
     pub fn cancelled(&self) -> Cancellation<&Self> {
-        Cancellation { token: self, ticket: None }
+        Cancellation { token: self, ticket: None, turn: Turn::new() }
     }
 
     /// [`cancelled`](Self::cancelled), to move into a task.
     pub fn cancelled_owned(self) -> Cancellation<Self> {
-        Cancellation { token: self, ticket: None }
+        Cancellation { token: self, ticket: None, turn: Turn::new() }
     }
 
     /// Blocks the calling thread until it is cancelled, or until `deadline`:
@@ -277,13 +278,13 @@ impl Token {
     /// ```
     pub async fn run_until_cancelled<F: Future>(&self, future: F) -> Result<F::Output, Cancelled> {
         let mut future = pin!(future);
-        let mut cancelled = pin!(self.cancelled());
+        let mut cancelled = self.cancelled();
         poll_fn(|context| {
             self.check()?;
             if let Poll::Ready(value) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(value));
             }
-            cancelled.as_mut().poll(context).map(Err)
+            cancelled.poll_now(context).map(Err)
         })
         .await
     }
@@ -353,6 +354,7 @@ impl Drop for Node {
 pub struct Cancellation<T: Borrow<Token>> {
     token: T,
     ticket: Option<Ticket>,
+    turn: Turn,
 }
 
 // No reference into the future itself is ever made.
@@ -362,7 +364,18 @@ impl<T: Borrow<Token>> Future for Cancellation<T> {
     type Output = Cancelled;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Cancelled> {
-        let this = &mut *self;
+        let mut turn = std::mem::take(&mut self.turn);
+        let polled = turn.poll(context, |context| self.poll_now(context));
+        self.turn = turn;
+        polled
+    }
+}
+
+impl<T: Borrow<Token>> Cancellation<T> {
+    /// A poll that gives way to no one: whoever stops others because of the
+    /// cancel must hear of it whatever they spend.
+    pub(crate) fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Cancelled> {
+        let this = self;
         let node = &this.token.borrow().node;
         // Wakers are cloned before the lock is taken and dropped after it is
         // released (the first declared is the last dropped).

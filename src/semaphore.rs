@@ -49,6 +49,7 @@
 //! Up to four threads and three permits under loom; see
 //! `loom-tests/models/semaphore.rs` for what each model leaves out.
 
+use crate::rt::Turn;
 use crate::sync::thread;
 use crate::sync::{Arc, Mutex};
 use crate::wait::{Ticket, WaitList, Waiter};
@@ -125,6 +126,7 @@ pub struct Acquire<H: Deref<Target = Semaphore>> {
     semaphore: Option<H>,
     count: usize,
     ticket: Option<Ticket>,
+    turn: Turn,
 }
 
 impl State {
@@ -182,7 +184,7 @@ impl Semaphore {
     ///
     /// [`Closed`] if the semaphore is or gets closed first.
     pub fn acquire_many(&self, count: usize) -> Acquire<&Self> {
-        Acquire { semaphore: Some(self), count, ticket: None }
+        Acquire { semaphore: Some(self), count, ticket: None, turn: Turn::new() }
     }
 
     /// [`acquire_many`](Self::acquire_many), for permits that travel.
@@ -199,7 +201,7 @@ impl Semaphore {
     /// # });
     /// ```
     pub fn acquire_owned(this: &Arc<Self>, count: usize) -> Acquire<Arc<Self>> {
-        Acquire { semaphore: Some(Arc::clone(this)), count, ticket: None }
+        Acquire { semaphore: Some(Arc::clone(this)), count, ticket: None, turn: Turn::new() }
     }
 
     /// One permit, if one is free and nobody waits for it.
@@ -381,7 +383,16 @@ impl<H: Deref<Target = Semaphore>> Future for Acquire<H> {
     type Output = Result<Permit<H>, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
+        let mut turn = std::mem::take(&mut self.turn);
+        let polled = turn.poll(context, |context| self.poll_now(context));
+        self.turn = turn;
+        polled
+    }
+}
+
+impl<H: Deref<Target = Semaphore>> Acquire<H> {
+    fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Result<Permit<H>, Closed>> {
+        let this = self;
         let semaphore = this.semaphore.as_ref().expect("polled after it was ready");
         // Wakers are cloned before the lock is taken and dropped after it is
         // released (the first declared is the last dropped).

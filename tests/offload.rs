@@ -5,10 +5,10 @@
 mod support;
 
 use selvedge::nz;
-use selvedge::offload::{Job, Pool, SubmitError, to_thread};
+use selvedge::offload::{Job, Pool, SubmitError, Work, to_thread};
 use selvedge::outcome::Outcome;
 use selvedge::sync::future::block_on;
-use selvedge::timeout::Deadline;
+use selvedge::timeout::{Deadline, with_timeout};
 use std::sync::mpsc;
 use std::time::Duration;
 use support::{paused, perturbed};
@@ -204,4 +204,36 @@ fn a_runtime_that_is_dropped_abandons_its_jobs_and_leaves_the_pool_usable() {
     release.send(()).unwrap();
     assert_eq!(block_on(pool.run(|_| 1)), Outcome::Ok(1));
     assert_eq!((pool.stats().abandoned, pool.stats().abandoned_ever), (0, 1));
+}
+
+/// tokio moves a paused clock as soon as no task has anything to do: it must
+/// not while one waits for a thread.
+#[test]
+fn a_paused_clock_stands_while_a_task_waits_for_a_thread() {
+    paused().block_on(async {
+        let minute = Duration::from_secs(60);
+        let start = tokio::time::Instant::now();
+        let slow = |millis| move |_: &Work| std::thread::sleep(Duration::from_millis(millis));
+        let done = with_timeout(to_thread(slow(20)), minute).await.unwrap();
+        assert_eq!(done, Outcome::Ok(()));
+        // Waiting for room is waiting for a thread as well.
+        let pool = Pool::new(nz!(1), 0);
+        let both = async { tokio::join!(pool.run(slow(20)), pool.run(slow(20))) };
+        let done = with_timeout(both, minute).await.unwrap();
+        assert_eq!(done, (Outcome::Ok(()), Outcome::Ok(())));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+
+        // It moves again, also while the job is there and not looked at.
+        let mut job = pool.submit(slow(20)).await.ok().unwrap();
+        assert!(with_timeout(&mut job, Duration::ZERO).await.is_err());
+        tokio::time::sleep(minute).await;
+        assert_eq!((job.await, start.elapsed()), (Outcome::Ok(()), minute));
+        // And with a job whose outcome nobody awaits any more.
+        let mut job = pool.submit(slow(200)).await.ok().unwrap();
+        assert!(with_timeout(&mut job, Duration::ZERO).await.is_err());
+        drop(job);
+        let dropped = std::time::Instant::now();
+        tokio::time::sleep(minute).await;
+        assert!(dropped.elapsed() < Duration::from_millis(150), "{:?}", dropped.elapsed());
+    });
 }

@@ -5,13 +5,13 @@ use super::item::{ErrorOf, OutcomeOf, ValueOf};
 use super::lanes::{Found, KeptOf, Shared, Stop};
 use crate::cancel::{Cancellation, Token};
 use crate::outcome::{Cancelled, IntoOutcome, Outcome};
-use crate::rt::{self, Sleep};
+use crate::rt::{self, Sleep, Turn};
 use crate::sync::Arc;
 use futures_core::Stream;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// The consuming end of the lanes. Dropped early, it aborts them.
@@ -57,7 +57,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Consumer<S> {
         streaming: bool,
     ) -> Poll<Found<(usize, OutcomeOf<S::Item>)>> {
         if let Some(cancelled) = &mut self.cancelled
-            && let Poll::Ready(cause) = Pin::new(cancelled).poll(context)
+            && let Poll::Ready(cause) = cancelled.poll_now(context)
         {
             self.cancelled = None;
             self.shared.stop(Stop::Interrupted(Interrupted::Cancelled(cause)));
@@ -126,6 +126,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for Consumer<S> {
 pub struct GatherStream<S: Stream<Item: Future<Output: IntoOutcome>>> {
     consumer: Consumer<S>,
     ended: bool,
+    turn: Turn,
 }
 
 /// What a [`GatherStream`] gives.
@@ -133,7 +134,7 @@ type Next<F> = Result<(usize, Outcome<ValueOf<F>, ErrorOf<F>>), Interrupted>;
 
 impl<S: Stream<Item: Future<Output: IntoOutcome>>> GatherStream<S> {
     pub(super) fn new(consumer: Consumer<S>) -> Self {
-        Self { consumer, ended: false }
+        Self { consumer, ended: false, turn: Turn::new() }
     }
 
     /// The next outcome.
@@ -156,7 +157,8 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Stream for GatherStream<S> {
         if self.ended {
             return Poll::Ready(None);
         }
-        let Poll::Ready(found) = self.consumer.poll(context, true) else { return Poll::Pending };
+        let Self { consumer, turn, .. } = &mut *self;
+        let found = ready!(turn.poll(context, |context| consumer.poll(context, true)));
         let Found::Ended(stop) = found else {
             let Found::Item(item) = found else { return Poll::Pending };
             return Poll::Ready(Some(Ok(item)));

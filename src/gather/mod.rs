@@ -76,6 +76,7 @@ pub use consumer::GatherStream;
 
 use crate::cancel::Token;
 use crate::outcome::{Cancelled, Failure, IntoOutcome, Outcomes, Panic};
+use crate::rt::Turn;
 use consumer::Consumer;
 use futures_core::Stream;
 use in_place::InPlace;
@@ -320,11 +321,13 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
         let mut run = InPlace::new(self.source, self.limit.get(), self.each);
         let token = self.token.unwrap_or_default();
         let mut cancelled = pin!(token.cancelled());
+        let mut turn = Turn::new();
         poll_fn(|context| {
-            if let Poll::Ready(cause) = cancelled.as_mut().poll(context) {
+            if let Poll::Ready(cause) = cancelled.poll_now(context) {
                 return Poll::Ready(Err(Interrupted::Cancelled(cause)));
             }
-            run.poll(context, &mut finish).map_err(Interrupted::Panicked)
+            let polled = turn.poll(context, |context| run.poll(context, &mut finish));
+            polled.map_err(Interrupted::Panicked)
         })
         .await
     }

@@ -30,6 +30,12 @@
 //! keeps its worker for ever; nothing can interrupt it. It does not hold up
 //! the end of the process, or of the runtime.
 //!
+//! # Clock
+//!
+//! While a task waits for a job, or for room, tokio's paused clock stands
+//! still, as it does for tokio's own blocking pool. So a closure must not wait
+//! for the clock of the task that waits for it.
+//!
 //! # Cancellation
 //!
 //! Dropping a [`Job`] cancels the token that the closure sees in [`Work`].
@@ -40,6 +46,7 @@
 
 use crate::cancel::Token;
 use crate::outcome::{Cancelled, Outcome, Panic, TimedOut};
+use crate::rt::{self, Hold, Turn};
 use crate::semaphore::{OwnedPermit, Semaphore, TryAcquireError};
 use crate::sync::{Arc, Condvar, Mutex, thread};
 use crate::timeout::{Deadline, exactly};
@@ -135,6 +142,7 @@ pub struct Job<T> {
     token: Token,
     /// The closure itself, on a pool that runs in place.
     inline: Option<Box<dyn FnOnce() + Send>>,
+    turn: Turn,
 }
 
 struct Slot<T> {
@@ -145,6 +153,8 @@ struct Slot<T> {
 struct SlotState<T> {
     outcome: Option<Outcome<T, Infallible>>,
     waker: Option<Waker>,
+    /// On the clock of the waiter, until there is an outcome.
+    hold: Option<Hold>,
     running: bool,
     abandoned: bool,
 }
@@ -230,7 +240,7 @@ impl Pool {
         T: Send + 'static,
     {
         let deadline = deadline.into();
-        match Semaphore::acquire_owned(&self.shared.room, 1).await {
+        match rt::holding_the_clock(Semaphore::acquire_owned(&self.shared.room, 1)).await {
             Ok(permit) => self.start(permit, deadline, f),
             Err(_) => Err(SubmitError::Closed(f)),
         }
@@ -322,13 +332,14 @@ impl Pool {
         F: FnOnce(&Work) -> T + Send + 'static,
         T: Send + 'static,
     {
-        let state = SlotState { outcome: None, waker: None, running: false, abandoned: false };
+        let state =
+            SlotState { outcome: None, waker: None, hold: None, running: false, abandoned: false };
         let slot = Arc::new(Slot { pool: Arc::clone(&self.shared), state: Mutex::new(state) });
         let token = Token::new();
         let work = Work { token: token.clone(), deadline };
         let promise = Promise { slot: Some(Arc::clone(&slot)), permit: Some(permit) };
         let task: Box<dyn FnOnce() + Send> = Box::new(move || promise.keep(&work, f));
-        let mut job = Job { slot, token, inline: None };
+        let mut job = Job { slot, token, inline: None, turn: Turn::new() };
         if self.shared.inline {
             job.inline = Some(task);
         } else {
@@ -441,12 +452,14 @@ impl<T> Promise<T> {
         let Some(slot) = self.slot.take() else { return };
         // Invariant 2.
         drop(self.permit.take());
-        let waker = {
+        let (waker, hold) = {
             let mut state = slot.state.lock();
             state.outcome = Some(outcome);
-            state.waker.take()
+            (state.waker.take(), state.hold.take())
         };
         waker.into_iter().for_each(Waker::wake);
+        // The clock may move once the waiter knows.
+        drop(hold);
     }
 }
 
@@ -471,14 +484,37 @@ impl<T> Future for Job<T> {
     type Output = Outcome<T, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut turn = std::mem::take(&mut self.turn);
+        let polled = turn.poll(context, |context| self.poll_now(context));
+        self.turn = turn;
+        polled
+    }
+}
+
+impl<T> Job<T> {
+    fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Outcome<T, Infallible>> {
         if let Some(task) = self.inline.take() {
             task();
         }
+        let first = {
+            let mut state = self.slot.state.lock();
+            if let Some(outcome) = state.outcome.take() {
+                return Poll::Ready(outcome);
+            }
+            state.waker.is_none()
+        };
+        // Unlocked: both are foreign code.
+        let waker = context.waker().clone();
+        let hold = if first { rt::hold_clock() } else { None };
         let mut state = self.slot.state.lock();
         if let Some(outcome) = state.outcome.take() {
+            drop(state);
             return Poll::Ready(outcome);
         }
-        let before = state.waker.replace(context.waker().clone());
+        let before = state.waker.replace(waker);
+        if hold.is_some() {
+            state.hold = hold;
+        }
         drop(state);
         drop(before);
         Poll::Pending
@@ -489,6 +525,7 @@ impl<T> Drop for Job<T> {
     fn drop(&mut self) {
         self.token.cancel_because("nobody waits for it any more");
         let mut state = self.slot.state.lock();
+        let _hold = state.hold.take();
         if state.running {
             state.abandoned = true;
             let mut pool = self.slot.pool.state.lock();

@@ -6,6 +6,7 @@ use super::wire::Kind;
 use super::{codec, wire};
 use crate::guard;
 use crate::outcome::{Outcome, Panic};
+use crate::rt::{self, Hold};
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,8 @@ pub(super) enum Ended {
 struct State {
     deliveries: VecDeque<Delivery>,
     waker: Option<Waker>,
+    /// On the clock of the waiter, until there is a delivery.
+    hold: Option<Hold>,
 }
 
 /// The results of one call.
@@ -57,11 +60,16 @@ impl Group {
 
     /// Wakes whoever waits.
     pub(super) fn notify(&self) {
-        let waker = self.lock().waker.take();
+        let (waker, hold) = {
+            let mut state = self.lock();
+            (state.waker.take(), state.hold.take())
+        };
         self.arrived.notify_all();
         if let Some(waker) = waker {
             guard::wake(waker);
         }
+        // The clock may move once the waiter knows.
+        drop(hold);
     }
 
     /// What there is; if there is nothing, `waker` will be woken.
@@ -69,6 +77,14 @@ impl Group {
         // A waker's clone and drop are foreign code: not under the lock.
         let mut waker = waker.cloned();
         let mut state = self.lock();
+        if waker.is_some() && state.deliveries.is_empty() && state.hold.is_none() {
+            drop(state);
+            let hold = rt::hold_clock();
+            state = self.lock();
+            if state.deliveries.is_empty() {
+                state.hold = hold;
+            }
+        }
         if state.deliveries.is_empty() {
             std::mem::swap(&mut state.waker, &mut waker);
         }

@@ -5,6 +5,7 @@ use super::error::Report;
 use super::group::{Group, Unpacked};
 use super::shell::Shared;
 use crate::outcome::Outcome;
+use crate::rt::Turn;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -25,6 +26,7 @@ pub struct Handle<R> {
     shared: Arc<Shared>,
     group: Arc<Group>,
     task: Option<u64>,
+    turn: Turn,
     result: PhantomData<fn() -> R>,
 }
 
@@ -36,7 +38,7 @@ impl<R> fmt::Debug for Handle<R> {
 
 impl<R: Portable> Handle<R> {
     pub(super) fn new(shared: Arc<Shared>, group: Arc<Group>, task: Option<u64>) -> Self {
-        Self { shared, group, task, result: PhantomData }
+        Self { shared, group, task, turn: Turn::new(), result: PhantomData }
     }
 
     /// The task's number in its pool, which [`terminate`](super::Pool::terminate)
@@ -93,7 +95,16 @@ impl<R: Portable> Handle<R> {
 impl<R: Portable> Future for Handle<R> {
     type Output = Report<R>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Report<R>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Report<R>> {
+        let mut turn = std::mem::take(&mut self.turn);
+        let polled = turn.poll(context, |context| self.poll_now(context));
+        self.turn = turn;
+        polled
+    }
+}
+
+impl<R: Portable> Handle<R> {
+    fn poll_now(&self, context: &Context<'_>) -> Poll<Report<R>> {
         if let Some(report) = self.forked() {
             return Poll::Ready(report);
         }

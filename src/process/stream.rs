@@ -3,6 +3,7 @@
 use super::codec::Portable;
 use super::error::{Failed, Report};
 use super::ordered::Ordered;
+use crate::rt::Turn;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,6 +15,7 @@ use std::task::{Context, Poll};
 pub struct Stream<I: Iterator, R> {
     reports: Option<Ordered<I, R>>,
     failed: Option<Failed>,
+    turn: Turn,
 }
 
 impl<I: Iterator, R> fmt::Debug for Stream<I, R> {
@@ -25,8 +27,8 @@ impl<I: Iterator, R> fmt::Debug for Stream<I, R> {
 impl<I: Iterator, R> Stream<I, R> {
     pub(super) fn new(reports: Result<Ordered<I, R>, Failed>) -> Self {
         match reports {
-            Ok(reports) => Self { reports: Some(reports), failed: None },
-            Err(failed) => Self { reports: None, failed: Some(failed) },
+            Ok(reports) => Self { reports: Some(reports), failed: None, turn: Turn::new() },
+            Err(failed) => Self { reports: None, failed: Some(failed), turn: Turn::new() },
         }
     }
 }
@@ -64,9 +66,10 @@ where
     type Item = Report<R>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Report<R>>> {
-        match &mut self.reports {
+        let Self { reports, failed, turn } = &mut *self;
+        turn.poll(context, |context| match reports {
             Some(reports) => reports.poll_next(context),
-            None => Poll::Ready(self.failed.take().map(Failed::widen)),
-        }
+            None => Poll::Ready(failed.take().map(Failed::widen)),
+        })
     }
 }

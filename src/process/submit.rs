@@ -9,6 +9,7 @@ use super::pool::Pool;
 use super::shell::{Load, Parcel};
 use super::ship::{self, Job};
 use crate::outcome::Outcome;
+use crate::rt;
 use crate::semaphore::{OwnedPermit, Semaphore};
 use crate::sync::future::block_on;
 use std::fmt;
@@ -143,7 +144,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
 
     async fn a_place(&self) -> Option<OwnedPermit> {
         self.shared.in_its_process().ok()?;
-        Semaphore::acquire_owned(&self.shared.places, 1).await.ok()
+        rt::holding_the_clock(Semaphore::acquire_owned(&self.shared.places, 1)).await.ok()
     }
 
     fn try_submit_job<A: Portable, R: Portable>(

@@ -8,8 +8,8 @@
 //! ends, with an error of the queue, and returns the value.
 
 use super::error::{RecvTimeoutError, SendError, SendTimeoutError};
-use super::future::{RecvFuture, RecvManyFuture, SendFuture};
-use crate::rt::{self, Sleep};
+use super::future::{PollNow, RecvFuture, RecvManyFuture, SendFuture};
+use crate::rt::{self, Sleep, Turn};
 use crate::timeout;
 use std::fmt;
 use std::pin::Pin;
@@ -88,34 +88,42 @@ pub struct ByDeadline<F> {
     /// Whether the deadline was asked for: at the first wait, and once.
     asked: bool,
     sleep: Option<Pin<Box<Sleep>>>,
+    turn: Turn,
 }
 
-impl<F: Future + Unpin> ByDeadline<F> {
+impl<F> ByDeadline<F> {
     fn new(future: F) -> Self {
-        Self { future, asked: false, sleep: None }
+        Self { future, asked: false, sleep: None, turn: Turn::new() }
     }
+}
 
-    /// What the future gives, or nothing once the deadline has passed.
-    fn poll_until(&mut self, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
-        // First: what is there wins over a deadline that has passed.
-        if let Poll::Ready(ended) = Pin::new(&mut self.future).poll(context) {
+/// The future's output, or nothing once the deadline has passed.
+fn poll_until<F: PollNow>(
+    by: &mut ByDeadline<F>,
+    context: &mut Context<'_>,
+) -> Poll<Option<F::Output>> {
+    let ByDeadline { future, asked, sleep, turn } = by;
+    turn.poll(context, |context| {
+        // First: an item or room that is there wins over a deadline that has
+        // passed. So the future must not give way here.
+        if let Poll::Ready(ended) = future.poll_now(context) {
             return Poll::Ready(Some(ended));
         }
-        if !self.asked {
-            self.asked = true;
+        if !*asked {
+            *asked = true;
             let at = timeout::current().and_then(|deadline| deadline.instant());
-            self.sleep = at.map(|at| Box::pin(rt::sleep_until(at)));
+            *sleep = at.map(|at| Box::pin(rt::sleep_until(at)));
         }
-        let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+        let Some(sleep) = sleep else { return Poll::Pending };
         sleep.as_mut().poll(context).map(|()| None)
-    }
+    })
 }
 
 impl<T> Future for ByDeadline<SendFuture<'_, T>> {
     type Output = Result<(), SendTimeoutError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(self.poll_until(context)) {
+        Poll::Ready(match ready!(poll_until(&mut self, context)) {
             Some(sent) => sent.map_err(|SendError(value)| SendTimeoutError::Closed(value)),
             None => {
                 let value = self.future.leave().expect("it waited, so it has its value");
@@ -129,7 +137,7 @@ impl<T> Future for ByDeadline<RecvFuture<'_, T>> {
     type Output = Result<T, RecvTimeoutError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(self.poll_until(context)) {
+        Poll::Ready(match ready!(poll_until(&mut self, context)) {
             Some(received) => received.map_err(RecvTimeoutError::Closed),
             None => {
                 self.future.leave();
@@ -143,7 +151,7 @@ impl<T> Future for ByDeadline<RecvManyFuture<'_, T>> {
     type Output = Result<usize, RecvTimeoutError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(self.poll_until(context)) {
+        Poll::Ready(match ready!(poll_until(&mut self, context)) {
             Some(received) => received.map_err(RecvTimeoutError::Closed),
             None => {
                 self.future.leave();

@@ -3,6 +3,7 @@
 use super::core::{Core, Wait};
 use super::error::{Closed, SendError, TryRecvError, TrySendError};
 use super::handles::{Receiver, Sender};
+use crate::rt::Turn;
 use crate::wait::{Ticket, Waiter};
 use futures_core::Stream;
 use std::fmt;
@@ -32,7 +33,7 @@ impl<T> Sender<T> {
     ///
     /// The queue is or gets closed: the value comes back.
     pub fn send_async(&self, value: T) -> SendFuture<'_, T> {
-        SendFuture { sender: self, value: Some(value), ticket: None }
+        SendFuture { sender: self, value: Some(value), ticket: None, turn: Turn::new() }
     }
 }
 
@@ -48,7 +49,7 @@ impl<T> Receiver<T> {
     ///
     /// The queue is closed and drained.
     pub fn recv_async(&self) -> RecvFuture<'_, T> {
-        RecvFuture { receiver: self, ticket: None }
+        RecvFuture { receiver: self, ticket: None, turn: Turn::new() }
     }
 
     /// Receives up to `most` items onto the end of `into`, waiting for the
@@ -66,13 +67,13 @@ impl<T> Receiver<T> {
         into: &'a mut Vec<T>,
         most: NonZeroUsize,
     ) -> RecvManyFuture<'a, T> {
-        RecvManyFuture { receiver: self, into, most, ticket: None }
+        RecvManyFuture { receiver: self, into, most, ticket: None, turn: Turn::new() }
     }
 
     /// The queue as a [`Stream`] that ends when it is closed and drained. To
     /// learn why it was closed, look at it with `recv` through a clone.
     pub fn into_stream(self) -> RecvStream<T> {
-        RecvStream { receiver: self, ticket: None }
+        RecvStream { receiver: self, ticket: None, turn: Turn::new() }
     }
 }
 
@@ -83,6 +84,7 @@ pub struct SendFuture<'a, T> {
     /// Gone once sent, or returned in the error.
     value: Option<T>,
     ticket: Option<Ticket>,
+    turn: Turn,
 }
 
 // The value is moved, never pinned.
@@ -112,6 +114,20 @@ impl<T> Future for SendFuture<'_, T> {
     ///
     /// When polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut turn = std::mem::take(&mut self.turn);
+        let polled = turn.poll(context, |context| self.poll_now(context));
+        self.turn = turn;
+        polled
+    }
+}
+
+/// A poll that gives way to no one.
+pub(super) trait PollNow: Future {
+    fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Self::Output>;
+}
+
+impl<T> PollNow for SendFuture<'_, T> {
+    fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Self::Output> {
         let core = self.sender.core();
         let mut value = self.value.take().expect("polled after it was ready");
         loop {
@@ -177,14 +193,23 @@ fn poll_recv<T, R>(
 pub struct RecvFuture<'a, T> {
     receiver: &'a Receiver<T>,
     ticket: Option<Ticket>,
+    turn: Turn,
 }
 
 impl<T> Future for RecvFuture<'_, T> {
     type Output = Result<T, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let core = self.receiver.core();
-        poll_recv(core, &mut self.ticket, context, Core::try_recv)
+        let mut turn = std::mem::take(&mut self.turn);
+        let polled = turn.poll(context, |context| self.poll_now(context));
+        self.turn = turn;
+        polled
+    }
+}
+
+impl<T> PollNow for RecvFuture<'_, T> {
+    fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Self::Output> {
+        poll_recv(self.receiver.core(), &mut self.ticket, context, Core::try_recv)
     }
 }
 
@@ -210,15 +235,24 @@ pub struct RecvManyFuture<'a, T> {
     into: &'a mut Vec<T>,
     most: NonZeroUsize,
     ticket: Option<Ticket>,
+    turn: Turn,
 }
 
 impl<T> Future for RecvManyFuture<'_, T> {
     type Output = Result<usize, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let core = this.receiver.core();
-        poll_recv(core, &mut this.ticket, context, |core| core.try_recv_many(this.into, this.most))
+        let mut turn = std::mem::take(&mut self.turn);
+        let polled = turn.poll(context, |context| self.poll_now(context));
+        self.turn = turn;
+        polled
+    }
+}
+
+impl<T> PollNow for RecvManyFuture<'_, T> {
+    fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { receiver, into, most, ticket, .. } = self;
+        poll_recv(receiver.core(), ticket, context, |core| core.try_recv_many(into, *most))
     }
 }
 
@@ -245,6 +279,7 @@ impl<T> Drop for RecvManyFuture<'_, T> {
 pub struct RecvStream<T> {
     receiver: Receiver<T>,
     ticket: Option<Ticket>,
+    turn: Turn,
 }
 
 impl<T> RecvStream<T> {
@@ -258,9 +293,10 @@ impl<T> Stream for RecvStream<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
-        let this = &mut *self;
-        let received =
-            ready!(poll_recv(this.receiver.core(), &mut this.ticket, context, Core::try_recv));
+        let Self { receiver, ticket, turn } = &mut *self;
+        let received = ready!(turn.poll(context, |context| {
+            poll_recv(receiver.core(), ticket, context, Core::try_recv)
+        }));
         Poll::Ready(received.ok())
     }
 

@@ -34,6 +34,7 @@ pub(super) struct Wait<H: Deref<Target = Limiter>> {
     holds: bool,
     place: Option<Place>,
     alarm: Alarm,
+    turn: rt::Turn,
 }
 
 /// How long to wait.
@@ -166,11 +167,19 @@ impl<H: Deref<Target = Limiter>> Acquire<H> {
 impl<H: Deref<Target = Limiter>> Wait<H> {
     pub(super) fn new(limiter: H, permits: usize, bound: Bound, holds: bool) -> Self {
         let alarm = Alarm::new();
-        Self { limiter: Some(limiter), permits, bound, holds, place: None, alarm }
+        let (limiter, turn) = (Some(limiter), rt::Turn::new());
+        Self { limiter, permits, bound, holds, place: None, alarm, turn }
     }
 
     /// Waits in a task: the id of the grant.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, AcquireError>> {
+        let mut turn = std::mem::take(&mut self.turn);
+        let polled = turn.poll(context, |context| self.poll_now(context));
+        self.turn = turn;
+        polled
+    }
+
+    fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, AcquireError>> {
         loop {
             match self.look(|| Waiter::task(context.waker())) {
                 Look::Granted(id) => return Poll::Ready(Ok(id)),

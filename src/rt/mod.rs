@@ -26,6 +26,12 @@ mod backend;
 #[cfg(not(any(loom, test)))]
 #[path = "tokio.rs"]
 mod backend;
+#[cfg(any(loom, test))]
+mod checked;
+#[cfg(not(any(loom, test)))]
+mod still;
+#[cfg(not(any(loom, test)))]
+mod turn;
 
 #[cfg(loom)]
 pub use backend::pass;
@@ -33,6 +39,13 @@ pub use backend::pass;
 pub use backend::{Abort, Handle, Task, yield_now};
 pub use backend::{Alarm, Sleep, now, park_until};
 pub use tokio::time::Instant;
+
+#[cfg(any(loom, test))]
+pub use checked::{Hold, Turn, hold_clock, holding_the_clock};
+#[cfg(not(any(loom, test)))]
+pub use still::{Hold, hold_clock, holding_the_clock};
+#[cfg(not(any(loom, test)))]
+pub use turn::Turn;
 
 /// Spawns on the runtime of the caller.
 ///

@@ -255,7 +255,7 @@ where
     let mut grace = pin!(None);
     poll_fn(|context| {
         if cause.is_none()
-            && let Poll::Ready(by) = cancelled.as_mut().poll(context)
+            && let Poll::Ready(by) = cancelled.poll_now(context)
         {
             cause = Some(by);
             grace.set(Some(rt::sleep(inner.grace)));
@@ -305,7 +305,7 @@ async fn drain<E: Send + 'static>(inner: Arc<Inner<E>>) -> Vec<Cleaned<E>> {
     // All went well so far: children have all the time they want.
     poll_fn(|context| {
         let joined = inner.poll_join(context);
-        if joined.is_ready() { joined } else { cancelled.as_mut().poll(context).map(drop) }
+        if joined.is_ready() { joined } else { cancelled.poll_now(context).map(drop) }
     })
     .await;
     let mut grace = pin!(rt::sleep(inner.grace));

@@ -80,6 +80,7 @@ use super::{Reason, SAMPLES, bounded};
 use crate::cancel::Token;
 use crate::outcome::Outcome;
 use crate::queue::Receiver;
+use crate::rt;
 use crate::scope::scope;
 use crate::timeout::with_timeout;
 use fold::Fold;
@@ -435,7 +436,7 @@ impl<T: Send + 'static> Flow<T> {
             };
             scope().token(&stop).run(body).await
         };
-        threads.join().await;
+        rt::holding_the_clock(threads.join()).await;
         let ended = if let Some(failed) = fold.failed.take() {
             Err(failed)
         } else if let Some(panic) = panics.first() {
