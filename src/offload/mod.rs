@@ -49,7 +49,7 @@ use crate::outcome::{Cancelled, Outcome, Panic, TimedOut};
 use crate::rt::{self, Hold, Turn};
 use crate::semaphore::{OwnedPermit, Semaphore, TryAcquireError};
 use crate::sync::{Arc, Condvar, Mutex, thread};
-use crate::timeout::{Deadline, exactly};
+use crate::timeout::{Deadline, deadline::exactly};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;

@@ -73,10 +73,9 @@
 //! One task, one deadline or two; see `loom-tests/models/timeout.rs`, and
 //! `cancel_points.rs` beside it for a drop at every poll.
 
-mod deadline;
+pub(crate) mod deadline;
 mod timer;
 
-pub(crate) use deadline::exactly;
 pub use deadline::{Deadline, Inherit, current, free, inherit, within};
 
 use crate::cancel::Token;
