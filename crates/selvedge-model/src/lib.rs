@@ -105,6 +105,11 @@
 //! | `shuttle` | modelled | modelled | ordered or any | sequentially consistent: every `Ordering` counts as `SeqCst` |
 //! | `loom` (`RUSTFLAGS="--cfg loom"`) | modelled, at most five | none | stands still | the C11 orderings, less what loom leaves out |
 //!
+//! For loom, say `check-cfg = ["cfg(loom)"]` in `[lints.rust] unexpected_cfgs`,
+//! leave what uses tasks out with `#[cfg(not(loom))]`, and run
+//! `RUSTFLAGS="--cfg loom" cargo test --lib --tests` (cargo does not tell
+//! rustdoc of the flag).
+//!
 //! An ordering that is too weak is found by `loom` alone, a deadline by
 //! `shuttle` and `paused` alone: run all that fit. The engine named shuttle
 //! uses shuttle's stacks; what blocks, and which schedules are tried, is decided

@@ -29,7 +29,7 @@ mod tests {
     use selvedge_model::sync::Arc;
     use selvedge_model::{model, thread};
 
-    #[model(outcomes = [2], engines(shuttle))]
+    #[model(outcomes = [2], engines(shuttle, loom))]
     fn two_hits_are_two() -> u32 {
         let hits = Arc::new(Hits::default());
         let threads = [0, 1].map(|_| {

@@ -40,7 +40,7 @@ mod tests {
     use selvedge_model::sync::Arc;
     use selvedge_model::{model, thread};
 
-    #[model(outcomes = [7], engines(shuttle))]
+    #[model(outcomes = [7], engines(shuttle, loom))]
     fn what_is_pushed_is_popped() -> u32 {
         let queue = Arc::new(Queue::default());
         let popper = thread::spawn({
