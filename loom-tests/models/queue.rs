@@ -10,7 +10,7 @@ use selvedge::queue::{self, Receiver, RecvTimeoutError, SendTimeoutError, Sender
 use selvedge::sync::Arc;
 use selvedge::sync::atomic::{AtomicUsize, Ordering};
 use selvedge::sync::future::block_on;
-use selvedge::sync::thread::spawn;
+use selvedge::sync::thread::{JoinHandle, spawn};
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::pin::pin;
@@ -405,6 +405,57 @@ fn last_sender_gone_ends_the_receiver() {
         }
         assert_eq!(receiver.join().unwrap(), 3);
     });
+}
+
+/// A receiver that finds the queue closed, since both senders are gone, sees
+/// what each of them did, though neither sent anything.
+#[test]
+fn gone_senders_show_what_they_did() {
+    let model = Model::new("queue::gone_senders_show_what_they_did").pct(20_000, 3);
+    model.reaches([None, Some([1, 1])], || {
+        let (tx, rx) = queue::unbounded::<u8>();
+        let (notes, ends) = notes_of_ends([tx.clone(), tx]);
+        let receiver = spawn(move || {
+            let closed = matches!(rx.try_recv(), Err(TryRecvError::Closed(_)));
+            closed.then(|| notes.each_ref().map(|note| note.load(Ordering::Relaxed)))
+        });
+        for end in ends {
+            end.join().unwrap();
+        }
+        receiver.join().unwrap()
+    });
+}
+
+/// The same for a sender, when both receivers are gone.
+#[test]
+fn gone_receivers_show_what_they_did() {
+    let model = Model::new("queue::gone_receivers_show_what_they_did").pct(20_000, 3);
+    model.reaches([None, Some([1, 1])], || {
+        let (tx, rx) = queue::unbounded::<u8>();
+        let (notes, ends) = notes_of_ends([rx.clone(), rx]);
+        let sender = spawn(move || {
+            let closed = tx.try_send(0).is_err();
+            closed.then(|| notes.each_ref().map(|note| note.load(Ordering::Relaxed)))
+        });
+        for end in ends {
+            end.join().unwrap();
+        }
+        sender.join().unwrap()
+    });
+}
+
+/// Threads that each write a note and drop one end of a queue.
+fn notes_of_ends<E: Send + 'static>(ends: [E; 2]) -> (Arc<[AtomicUsize; 2]>, [JoinHandle<()>; 2]) {
+    let notes = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let mut at = 0..2;
+    let ends = ends.map(|end| {
+        let (notes, at) = (Arc::clone(&notes), at.next().unwrap());
+        spawn(move || {
+            notes[at].store(1, Ordering::Relaxed);
+            drop(end);
+        })
+    });
+    (notes, ends)
 }
 
 /// A queue that never holds more than one item never says that it does,

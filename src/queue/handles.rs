@@ -170,7 +170,7 @@ impl<T> Drop for Sender<T> {
             self.0.core.sender_failed(Fault::Panicked);
         }
         // ORDERING: AcqRel: what every other sender did comes before the close
-        // by the last.
+        // by the last, and so before what a receiver does that finds it closed.
         if self.0.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.core.close_after_senders();
         }
