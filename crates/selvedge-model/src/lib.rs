@@ -189,6 +189,7 @@ pub mod thread;
 pub mod time;
 
 pub use model::{Engine, Model, Report, Time};
+#[cfg(feature = "model")]
 pub use selvedge_macros::model;
 
 /// std's, a model's step.

@@ -51,7 +51,7 @@ impl Engine {
     }
 }
 
-/// A model to be explored. [`macro@crate::model`] is the same as an attribute.
+/// A model to be explored. `#[model]` is the same as an attribute.
 ///
 /// ```
 /// # #[cfg(not(loom))] {
