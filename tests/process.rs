@@ -210,6 +210,9 @@ fn every_call_has_a_form_with_the_context() {
     let pool = Pool::builder().workers(nz!(2)).context(words).build().unwrap();
     let length = |words: &Vec<String>, at: usize| words[at].len();
     assert_eq!(pool.map_with(length, [2, 0]).unwrap(), [8, 4]);
+    // Who does not ask for it does not get it.
+    assert_eq!(pool.map(double, [2, 1]).unwrap(), [4, 2]);
+    assert_eq!(pool.submit(double, 3).wait().outcome, Outcome::Ok(6));
     let found = |words: &Vec<String>, at: usize| words.get(at).cloned().ok_or(at);
     assert_eq!(pool.try_map_with(found, [1]).unwrap(), ["weft"]);
     let failed = pool.try_map_with(found, [1, 7, 8]).unwrap_err();

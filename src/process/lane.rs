@@ -138,17 +138,21 @@ impl<'w, 'o> Lane<'w, 'o> {
         }
     }
 
+    /// The pool's context; of a pool without one, `()`.
+    pub(crate) fn context<C: 'static>() -> &'static C {
+        let context = CONTEXT.get_or_init(|| Box::new(()));
+        match context.downcast_ref() {
+            Some(context) => context,
+            None => worker::give_up("a context of another type"),
+        }
+    }
+
     /// Runs the tasks of one function.
-    pub(crate) fn run_all<C, A, R>(&mut self, f: impl Fn(&C, A) -> R)
+    pub(crate) fn run_all<A, R>(&mut self, f: impl Fn(A) -> R)
     where
-        C: Send + Sync + 'static,
         A: Portable,
         R: Portable,
     {
-        let context = CONTEXT.get_or_init(|| Box::new(()));
-        let Some(context) = context.downcast_ref::<C>() else {
-            worker::give_up("a context of another type");
-        };
         while let Some(input) = self.next() {
             let start = self.result_at;
             let run = AssertUnwindSafe(|| {
@@ -160,7 +164,7 @@ impl<'w, 'o> Lane<'w, 'o> {
                     }
                 };
                 match item {
-                    Ok(item) => self.put_value(&f(context, item)),
+                    Ok(item) => self.put_value(&f(item)),
                     Err(why) => self.put(Kind::Undecoded, why.as_bytes()),
                 }
             });

@@ -86,7 +86,7 @@ where
     fn lane<F: Fn(A) -> R + Copy, A: Portable, R: Portable>(lane: &mut Lane<'_, '_>) {
         // SAFETY: the parent had one: `plain` took it.
         let f = unsafe { conjure::<F>() };
-        lane.run_all(|_: &(), item| f(item));
+        lane.run_all(f);
     }
     job(lane::<F, A, R>)
 }
@@ -109,7 +109,8 @@ where
     {
         // SAFETY: the parent had one: `with_context` took it.
         let f = unsafe { conjure::<F>() };
-        lane.run_all(|context: &C, item| f(context, item));
+        let context = Lane::context::<C>();
+        lane.run_all(|item| f(context, item));
     }
     job(lane::<F, C, A, R>)
 }
