@@ -35,11 +35,11 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
         Self {
             source: Some(Box::pin(source)),
             pulled: 0,
-            limit: limit.min(MOST_LANES),
+            limit,
             each,
             lanes: Vec::new(),
             free: VecDeque::new(),
-            ready: Arc::new(Ready::new(limit.min(MOST_LANES))),
+            ready: Arc::new(Ready::new(limit.min(FIRST_LANES))),
         }
     }
 
@@ -144,8 +144,9 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
     }
 }
 
-/// More lanes than anybody polls by hand; what the bit map is made for.
-const MOST_LANES: usize = 1 << 16;
+/// Lanes that the bit map has room for from the start. It grows with the
+/// lanes, and these with the items: a limit by itself costs nothing.
+const FIRST_LANES: usize = 1 << 12;
 
 /// Items that a poll starts before others get their turn: a source may be
 /// endless and its futures ready.

@@ -134,8 +134,14 @@ pub fn gather_stream<S: Stream<Item: Future<Output: IntoOutcome>>>(source: S) ->
 }
 
 /// An iterator as a stream that is always ready.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Iter<I>(I);
+
+impl<I> fmt::Debug for Iter<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iter").finish_non_exhaustive()
+    }
+}
 
 // The iterator is not pinned.
 impl<I> Unpin for Iter<I> {}
@@ -200,8 +206,8 @@ pub struct Gather<S> {
 }
 
 impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
-    /// At most so many in flight. 64 by default. In place 65,536 at most,
-    /// whatever the limit: more are not polled by one task.
+    /// Most items in flight. Defaults to 64. A large limit by itself costs
+    /// nothing: room is made for the items that are in flight.
     pub fn limit(mut self, limit: NonZeroUsize) -> Self {
         self.limit = limit;
         self

@@ -56,8 +56,8 @@ pub(crate) use backend::{const_new, local_key};
 /// unique ids, and the clocks of test recorders (a recorder that the checker
 /// saw would add the very happens-before edges whose absence it looks for).
 pub mod unmodelled {
-    pub use std::sync::Mutex;
     pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub use std::sync::{Mutex, OnceLock};
 }
 
 /// Whether a checker runs. For sizes only (a block of two slots puts block
