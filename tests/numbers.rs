@@ -14,9 +14,12 @@ use selvedge::queue;
 use selvedge::rate::{Limiter, Rate};
 use selvedge::semaphore::Semaphore;
 use selvedge::threads::Threads;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 const MAX: usize = usize::MAX;
@@ -174,6 +177,189 @@ fn gathers() {
             let within = whole().each_within(Duration::MAX).grace(Duration::MAX);
             assert_eq!(within.try_collect().await.unwrap(), expected);
         });
+    }
+}
+
+/// A limit is honoured, also one that is larger than anything that was made
+/// room for; every one of the items can be woken.
+#[test]
+fn as_many_in_place_as_the_limit_says() {
+    let items = 70_000;
+    for (limit, expected) in [(1, 1), (65_535, 65_535), (65_537, 65_537), (MAX, items)] {
+        let (started, open) = (Cell::new(0), Cell::new(false));
+        let wakers = RefCell::new(Vec::new());
+        let each = (0..items).map(|n| {
+            let (mut first, mut yielded) = (true, false);
+            let (started, open, wakers) = (&started, &open, &wakers);
+            poll_fn(move |context| {
+                started.set(started.get() + usize::from(std::mem::take(&mut first)));
+                // The later ones give way once more: that is a wake-up while
+                // the gather is polled.
+                if open.get() && (n < 5000 || std::mem::take(&mut yielded)) {
+                    return Poll::Ready(Ok::<_, ()>(n));
+                }
+                if open.get() {
+                    yielded = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                wakers.borrow_mut().push(context.waker().clone());
+                Poll::Pending
+            })
+        });
+        let mut all = tokio_test::task::spawn(gather(each).limit(nz(limit)).collect_in_place());
+        loop {
+            let before = started.get();
+            assert!(all.poll().is_pending());
+            if started.get() == before {
+                break;
+            }
+        }
+        assert_eq!(started.get(), expected, "limit {limit}");
+        open.set(true);
+        wakers.take().into_iter().for_each(Waker::wake);
+        let ended = loop {
+            assert!(all.is_woken(), "limit {limit}");
+            if let Poll::Ready(ended) = all.poll() {
+                break ended;
+            }
+        };
+        assert!(ended.unwrap().all().unwrap().into_iter().eq(0..items), "limit {limit}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod processes {
+    use super::{FROM_ZERO, from_one, nz};
+    use selvedge::outcome::Outcome;
+    use selvedge::process::{Builder, Fault, Pool};
+    use std::num::{NonZeroU32, NonZeroU64};
+    use std::time::Duration;
+
+    const EDGES: [u64; 5] = [0, 1, 2, u64::MAX - 1, u64::MAX];
+    const EDGES_32: [u32; 4] = [1, 2, u32::MAX - 1, u32::MAX];
+    const NANO: Duration = Duration::from_nanos(1);
+
+    fn builder() -> Builder {
+        Pool::builder().workers(nz(2))
+    }
+
+    fn add(n: u64) -> u64 {
+        n + 1
+    }
+
+    /// Everything that a pool runs, and its end.
+    fn works(builder: Builder, what: &str) {
+        let pool = builder.build().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let expected: Vec<u64> = (1..41).collect();
+        assert_eq!(pool.map(add, 0..40).unwrap(), expected, "{what}");
+        let streamed = pool.stream(add, 0..40, nz(3)).map(|report| report.into_result().unwrap());
+        assert!(streamed.eq(expected), "{what}");
+        assert_eq!(pool.submit(add, 1).wait().outcome, Outcome::Ok(2), "{what}");
+        pool.shutdown();
+    }
+
+    #[test]
+    fn numbers_of_tasks_and_workers() {
+        for n in from_one() {
+            works(Pool::builder().workers(n), &format!("workers {n}"));
+            works(builder().submit_limit(n), &format!("submit_limit {n}"));
+            let pool = builder().build().unwrap();
+            let reports = pool.stream(add, 0..40, n);
+            assert!(reports.map(|report| report.index).eq(0..40), "window {n}");
+        }
+        for n in EDGES.into_iter().filter_map(NonZeroU64::new) {
+            works(builder().max_tasks_per_worker(n), &format!("max_tasks {n}"));
+        }
+        for n in EDGES_32.into_iter().filter_map(NonZeroU32::new) {
+            works(builder().batch(n), &format!("batch {n}"));
+            works(builder().idempotent(n), &format!("idempotent {n}"));
+        }
+        let huge = NonZeroU32::MAX;
+        let all = Pool::builder().workers(nz(usize::MAX)).submit_limit(nz(usize::MAX));
+        works(all.batch(huge).idempotent(huge).max_tasks_per_worker(NonZeroU64::MAX), "all");
+    }
+
+    #[test]
+    fn numbers_of_attempts() {
+        // A task that takes its worker down is started as often as was said.
+        let crash = |_: u64| -> u64 { std::process::abort() };
+        for n in [1, 2] {
+            let pool = builder().idempotent(NonZeroU32::new(n).unwrap()).build().unwrap();
+            assert_eq!(pool.map(crash, [1]).unwrap_err().attempt, n);
+        }
+        for (crashes, broken) in [(0, true), (1, false), (2, false), (u32::MAX, false)] {
+            for period in [NANO, Duration::MAX - NANO, Duration::MAX] {
+                let pool = builder().restart_intensity(crashes, period).build().unwrap();
+                assert_eq!(pool.map(crash, [1]).unwrap_err().attempt, 1);
+                let next = pool.map_outcomes(add, [1]).remove(0).outcome;
+                match (broken, next) {
+                    (true, Outcome::Err(Fault::Broken(why))) => {
+                        assert!(why.contains("restart_intensity: at most 0 crashes in "), "{why}");
+                    }
+                    (false, Outcome::Ok(2)) => {}
+                    (_, next) => panic!("{crashes} in {period:?}: {next:?}"),
+                }
+            }
+        }
+        works(builder().restart_intensity(u32::MAX, Duration::ZERO), "crashes in no time");
+    }
+
+    #[test]
+    fn numbers_of_bytes() {
+        for bytes in EDGES {
+            let pool = builder().largest_result(bytes).build().unwrap();
+            let outcome = pool.map_outcomes(|n: u64| n, [300]).remove(0).outcome;
+            match (bytes, outcome) {
+                (0 | 1, Outcome::Err(Fault::Encode(why))) => {
+                    assert!(why.contains(&format!("{bytes} byte")), "{why}");
+                }
+                (2.., Outcome::Ok(300)) => {}
+                (_, outcome) => panic!("largest_result {bytes}: {outcome:?}"),
+            }
+            let patience = Duration::from_millis(20);
+            let pool = builder().memory_limit(bytes).start_patience(patience).build().unwrap();
+            match (bytes, pool.map_outcomes(add, [1]).remove(0).outcome) {
+                (0..=2, Outcome::Err(Fault::Broken(why))) => {
+                    let named = format!("memory_limit: {bytes} bytes");
+                    assert!(why.contains(&named), "{why}");
+                }
+                (3.., Outcome::Ok(2)) => {}
+                (_, outcome) => panic!("memory_limit {bytes}: {outcome:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for duration in [Duration::MAX - NANO, Duration::MAX] {
+            works(builder().deadline(duration), "deadline");
+            works(builder().start_patience(duration), "start_patience");
+            let pool = builder().build().unwrap();
+            assert_eq!(pool.submit(add, 1).wait_timeout(duration).unwrap().outcome, Outcome::Ok(2));
+        }
+        for duration in [Duration::ZERO, NANO, 2 * NANO] {
+            works(builder().start_patience(duration), "start_patience");
+            let pool = builder().deadline(duration).build().unwrap();
+            let slow = |_: u64| std::thread::sleep(Duration::from_secs(60));
+            match pool.map_outcomes(slow, [1]).remove(0).outcome {
+                Outcome::TimedOut(passed) => assert_eq!(passed.after(), duration),
+                other => panic!("deadline {duration:?}: {other:?}"),
+            }
+            let waiting = pool.submit(slow, 1).wait_timeout(duration);
+            assert!(waiting.is_err() || waiting.is_ok_and(|report| !report.outcome.is_ok()));
+        }
+    }
+
+    #[test]
+    fn maps_on_either_backend() {
+        use selvedge::map::{Backend, concurrent_map};
+        for workers in FROM_ZERO.map(std::num::NonZeroUsize::new) {
+            for backend in [Backend::Thread, Backend::Process] {
+                let mapped = concurrent_map(add, [1, 2], backend, workers);
+                assert_eq!(mapped, [2, 3], "{backend} {workers:?}");
+            }
+        }
     }
 }
 

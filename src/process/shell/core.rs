@@ -16,6 +16,7 @@ use crate::process::worker;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Packets that are read in a row from one worker. More than a socket holds, so
 /// that nothing is left of one that is dead.
@@ -35,6 +36,8 @@ pub(super) struct Core {
     pub(super) crashes: BTreeMap<WorkerId, Crash>,
     /// Why the last start failed.
     pub(super) start_error: Option<Arc<str>>,
+    /// How the last worker that died did.
+    pub(super) last_crash: Option<Crash>,
     pub(super) broken: Option<Arc<str>>,
     pub(super) after: After,
     /// Tasks that were given up by `terminate`.
@@ -137,8 +140,7 @@ impl Core {
             Action::Deliver { worker, seq, runs } => self.deliver(worker, seq, &runs),
             Action::Finish { run, verdict } => self.finish(run, verdict),
             Action::Broke => {
-                let why = self.start_error.clone();
-                self.broken = Some(why.unwrap_or_else(|| "workers died too often".into()));
+                self.broken = Some(self.why_broken().into());
             }
             Action::Stopped => (self.stopped, self.poke) = (true, true),
         }
@@ -201,6 +203,23 @@ impl Core {
         }
     }
 
+    /// With the numbers that the pool was given: one may be the reason.
+    fn why_broken(&self) -> String {
+        let mut why = match (&self.start_error, &self.last_crash) {
+            (Some(error), _) => String::from(&**error),
+            (None, Some(crash)) => format!("workers died too often, the last one: {crash}"),
+            (None, None) => "workers died too often".into(),
+        };
+        if let Some((most, period)) = self.supervisor.intensity() {
+            let period = Duration::from_nanos(period);
+            why += &format!("; restart_intensity: at most {most} crashes in {period:?}");
+        }
+        if let Some(bytes) = self.settings.memory {
+            why += &format!("; memory_limit: {bytes} bytes");
+        }
+        why
+    }
+
     /// A worker is dead: reads what it left, reaps it, tells.
     pub(super) fn bury(&mut self, id: WorkerId, buffer: &mut [u8]) {
         self.read(id, buffer);
@@ -217,6 +236,7 @@ impl Core {
             };
             self.start_error = Some(why);
         }
+        self.last_crash = Some(crash.clone());
         self.crashes.insert(id, crash);
         self.feed(Event::Exited { worker: id, started });
         self.perform();

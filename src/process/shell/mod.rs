@@ -69,6 +69,7 @@ impl Shared {
                 settings,
                 crashes: BTreeMap::new(),
                 start_error: None,
+                last_crash: None,
                 broken: None,
                 after: After::default(),
                 undone: Vec::new(),

@@ -153,6 +153,11 @@ impl Supervisor {
         }
     }
 
+    /// How many crashes are allowed, and within how long.
+    pub(crate) fn intensity(&self) -> Option<(u32, Nanos)> {
+        self.config.intensity
+    }
+
     /// Takes in one event.
     pub(crate) fn step(&mut self, now: Nanos, event: Event, out: &mut Vec<Action>) {
         match event {
