@@ -36,6 +36,7 @@ pub mod rt;
 #[cfg(not(loom))]
 pub mod scope;
 pub mod semaphore;
+mod shown;
 #[doc(hidden)]
 pub mod sync;
 pub mod threads;

@@ -1,6 +1,7 @@
 //! Many outcomes, and the three things one does with them.
 
 use super::Outcome;
+use crate::shown::Few;
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::Deref;
@@ -18,9 +19,27 @@ use std::ops::Deref;
 /// assert_eq!(values, [(0, 1)]);
 /// assert_eq!(failures[1].to_string(), "item 2: error: y");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[must_use = "an outcome may be a failure"]
 pub struct Outcomes<T, E>(Vec<Outcome<T, E>>);
+
+/// All of them if they are few; else how many there are, and the first and the
+/// first failure.
+impl<T: fmt::Debug, E: fmt::Debug> fmt::Debug for Outcomes<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 10;
+        if self.0.len() <= MOST {
+            return f.debug_tuple("Outcomes").field(&self.0).finish();
+        }
+        let failed = || self.0.iter().enumerate().filter(|(_, outcome)| !outcome.is_ok());
+        let mut shown = f.debug_struct("Outcomes");
+        shown.field("all", &self.0.len()).field("failures", &failed().count());
+        if let Some(first) = failed().next() {
+            shown.field("first_failure", &first);
+        }
+        shown.field("outcomes", &Few::<_, 2>(&self.0)).finish()
+    }
+}
 
 /// What became of one input that gave no value.
 #[derive(Debug, Clone, PartialEq, Eq)]

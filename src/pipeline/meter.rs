@@ -1,6 +1,8 @@
 //! What the stages of a run have done and are doing.
 
+use super::shown::Plain;
 use crate::rt::{self, Instant};
+use crate::shown::Few;
 use crate::sync::unmodelled::{AtomicU64, Mutex, Ordering};
 use std::fmt;
 use std::sync::Arc;
@@ -39,8 +41,17 @@ impl fmt::Display for StageCounts {
 
 /// A window on a run, to be looked through from any thread while it runs and
 /// after. Clones show the same run: the last one that was given it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Meter(Arc<Mutex<Vec<Arc<Gauge>>>>);
+
+/// What the stages have done.
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stages = self.stages();
+        let stages: Vec<_> = stages.iter().map(Plain).collect();
+        f.debug_tuple("Meter").field(&Few::<_, 5>(&stages)).finish()
+    }
+}
 
 impl Meter {
     /// A meter that shows nothing yet.

@@ -75,6 +75,7 @@ mod lines;
 mod meter;
 mod parse;
 mod report;
+mod shown;
 mod table;
 mod totals;
 mod work;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One parsed line: a key, and a number to add to the key's total.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Everything before the last colon. Never empty.
     pub key: &'a str,

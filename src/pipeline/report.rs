@@ -82,7 +82,6 @@ fn cannot_read(f: &mut fmt::Formatter<'_>, at: &Location) -> fmt::Result {
 }
 
 /// The result of a run that nothing went wrong in.
-#[derive(Debug)]
 #[must_use]
 pub struct Report<T = Totals> {
     /// What the lines come to.
@@ -152,7 +151,6 @@ impl fmt::Display for Stopped {
 }
 
 /// Why a run has no totals, or not all.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// An input could not be opened, or not be read to its end.

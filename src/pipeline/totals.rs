@@ -20,6 +20,7 @@
 //! 3. *Memory*: above the shared table, a worker holds at most
 //!    [`LOCAL_KEYS`] slots and [`LOCAL_ARENA`] bytes of long keys.
 
+use super::shown::Cut;
 use super::table::{Key, Table};
 use crate::sync::Mutex;
 use foldhash::fast::RandomState;
@@ -112,7 +113,7 @@ impl Totals {
 }
 
 /// The keys that [`Totals`] shows when it is formatted.
-const SHOWN: usize = 10;
+const SHOWN: usize = 5;
 
 /// How many keys, and the largest totals.
 impl fmt::Debug for Totals {
@@ -120,7 +121,7 @@ impl fmt::Debug for Totals {
         struct Largest<'a>(Vec<(&'a str, i128)>);
         impl fmt::Debug for Largest<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_map().entries(self.0.iter().copied()).finish()
+                f.debug_map().entries(self.0.iter().map(|(key, sum)| (Cut(key), sum))).finish()
             }
         }
         let mut shown = f.debug_struct("Totals");

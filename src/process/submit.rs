@@ -16,8 +16,15 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The pool has as many submitted tasks as it takes; here is the item back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Busy<A>(pub A);
+
+// The item is left out, so that `unwrap` and `?` work for every `A`.
+impl<A> fmt::Debug for Busy<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Busy(..)")
+    }
+}
 
 impl<A> fmt::Display for Busy<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,7 +32,7 @@ impl<A> fmt::Display for Busy<A> {
     }
 }
 
-impl<A: fmt::Debug> std::error::Error for Busy<A> {}
+impl<A> std::error::Error for Busy<A> {}
 
 impl<C: Send + Sync + 'static> Pool<C> {
     /// Starts `f(item)` in some worker: wait for the handle, or await it.

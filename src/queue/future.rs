@@ -188,7 +188,6 @@ fn poll_recv<T, R>(
 }
 
 /// See [`Receiver::recv_async`].
-#[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct RecvFuture<'a, T> {
     receiver: &'a Receiver<T>,
@@ -274,7 +273,6 @@ impl<T> Drop for RecvManyFuture<'_, T> {
 /// See [`Receiver::into_stream`].
 ///
 /// Cancel safe: dropping the stream between items loses none.
-#[derive(Debug)]
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct RecvStream<T> {
     receiver: Receiver<T>,
@@ -310,6 +308,24 @@ impl<T> Drop for RecvStream<T> {
         if let Some(ticket) = self.ticket.take() {
             self.receiver.core().abandon_recv(ticket);
         }
+    }
+}
+
+impl<T> fmt::Debug for RecvFuture<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvFuture")
+            .field("receiver", self.receiver)
+            .field("waiting", &self.ticket.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for RecvStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvStream")
+            .field("receiver", &self.receiver)
+            .field("waiting", &self.ticket.is_some())
+            .finish_non_exhaustive()
     }
 }
 

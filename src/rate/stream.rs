@@ -64,8 +64,14 @@ pub fn rate_limited_iter<I: IntoIterator>(
 }
 
 /// An iterator as a stream that is always ready.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FromIter<I>(I);
+
+impl<I> fmt::Debug for FromIter<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromIter").finish_non_exhaustive()
+    }
+}
 
 impl<I: Iterator> FromIter<I> {
     /// The items of an iterator, for [`rate_limited_stream`].
@@ -143,17 +149,21 @@ impl<S: Stream> Stream for RateLimited<S> {
     }
 }
 
-impl<S: Stream + fmt::Debug> fmt::Debug for RateLimited<S> {
+// The items are left out: there may be many.
+impl<S: Stream> fmt::Debug for RateLimited<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimited")
-            .field("source", &self.source)
-            .field("limiter", &self.limiter)
-            .finish_non_exhaustive()
+        f.debug_struct("RateLimited").field("limiter", &self.limiter).finish_non_exhaustive()
+    }
+}
+
+impl<I> fmt::Debug for RateLimitedIter<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitedIter").field("limiter", &self.limiter).finish_non_exhaustive()
     }
 }
 
 /// See [`rate_limited_iter`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "an iterator does nothing unless it is advanced"]
 pub struct RateLimitedIter<I> {
     items: I,

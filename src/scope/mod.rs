@@ -48,6 +48,7 @@
 use crate::cancel::Token;
 use crate::outcome::{Cancelled, Outcome, Panic};
 use crate::rt::{self, Abort, Handle};
+use crate::shown::Few;
 use crate::sync::{Arc, Mutex};
 use crate::timeout::{self, Timer, inherit};
 use std::collections::BTreeMap;
@@ -85,7 +86,7 @@ pub struct Cleaned<E> {
 }
 
 /// How a scope ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[must_use = "it may have failed"]
 pub struct Exit<T, E> {
     /// Of the body, or of the first child that failed.
@@ -470,6 +471,16 @@ where
 impl<E> Clone for Scope<E> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<T: fmt::Debug, E: fmt::Debug> fmt::Debug for Exit<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exit")
+            .field("outcome", &self.outcome)
+            .field("cleanup", &Few::<_, 5>(&self.cleanup))
+            .field("drained", &self.drained)
+            .finish()
     }
 }
 

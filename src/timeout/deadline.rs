@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// An instant by which work must be done, and what to call it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     name: &'static str,
     /// `None`: beyond what the clock can hold. It never passes.
@@ -100,6 +100,18 @@ impl Deadline {
             (None, Some(_)) => other,
             (Some(mine), Some(its)) if its < mine => other,
             _ => self,
+        }
+    }
+}
+
+/// With what remains of it: an instant by itself says nothing to a person.
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Deadline");
+        shown.field("name", &self.name).field("allowance", &self.allowance);
+        match self.at {
+            Some(_) => shown.field("remaining", &self.remaining()).finish(),
+            None => shown.field("remaining", &format_args!("for ever")).finish(),
         }
     }
 }
