@@ -8,9 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A closure to explore, and how far.
 ///
 /// Under loom: every schedule with at most [`preemptions`](Self::preemptions)
-/// preemptions (3 unless told), up to what loom 0.7.2 misses. Under shuttle:
+/// preemptions (3 by default), up to what loom 0.7.3 misses. Under shuttle:
 /// depth-first over every schedule, or [`pct`](Self::pct) or
 /// [`random`](Self::random) where that does not end.
+///
+/// A model that fails prints how to run the failing schedule again:
+/// `SELVEDGE_REPLAY=model:engine:schedule`. Other models run as ever. A replay
+/// passes if the schedule does not fail any more, and fails with the step from
+/// which the model has become another one that the schedule does not fit.
 #[derive(Debug, Clone)]
 #[must_use]
 pub(crate) struct Model {
@@ -147,6 +152,32 @@ fn counted<O: Ord + Send + 'static>(
     })
 }
 
+/// What `SELVEDGE_REPLAY` asks of this model under this engine.
+fn replay_of(model: &str) -> Option<String> {
+    replay_in(&std::env::var("SELVEDGE_REPLAY").ok()?, model)
+}
+
+/// The schedule in `request`, if that is for this model under this engine.
+fn replay_in(request: &str, model: &str) -> Option<String> {
+    let rest = request.strip_prefix(model)?.strip_prefix(':')?;
+    Some(rest.strip_prefix(ENGINE)?.strip_prefix(':')?.to_owned())
+}
+
+/// While a model runs: if it panics, says how to run that schedule again.
+struct TellsHowToReplay<F: Fn() -> String> {
+    model: &'static str,
+    schedule: F,
+}
+
+impl<F: Fn() -> String> Drop for TellsHowToReplay<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (model, schedule) = (self.model, (self.schedule)());
+            eprintln!("that schedule again: SELVEDGE_REPLAY='{model}:{ENGINE}:{schedule}'");
+        }
+    }
+}
+
 fn taken<O: Ord>(seen: &Mutex<BTreeMap<O, u64>>) -> BTreeMap<O, u64> {
     std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner))
 }
@@ -164,10 +195,34 @@ impl Model {
             return None;
         }
         let (seen, run) = counted(body);
+        let began = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = Arc::clone(&began);
+        let run = move || {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            run();
+        };
         let mut builder = ::loom::model::Builder::new();
         builder.preemption_bound = Some(self.preemptions);
         builder.max_branches = 20_000;
-        builder.check(run);
+        // loom tries schedules in the same order each time: the number of the
+        // one that failed names it.
+        let replay = replay_of(self.name);
+        if let Some(number) = &replay {
+            let number = number.parse().unwrap_or_else(|_| {
+                panic!("{}: SELVEDGE_REPLAY: {number:?} is no number of an execution", self.name)
+            });
+            builder.max_permutations = Some(number);
+            builder.location = true;
+        }
+        {
+            let schedule = || began.load(std::sync::atomic::Ordering::Relaxed).to_string();
+            let _tells = TellsHowToReplay { model: self.name, schedule };
+            builder.check(run);
+        }
+        if let Some(number) = replay {
+            eprintln!("{}: replayed: the first {number} executions do not fail", self.name);
+            return None;
+        }
         Some((taken(&seen), format!("preemptions <= {}", self.preemptions)))
     }
 }
@@ -188,10 +243,20 @@ impl Model {
             return None;
         }
         let (seen, run) = counted(body);
-        if let Ok(schedule) = std::env::var("SELVEDGE_REPLAY") {
-            ::shuttle::replay(run, &schedule);
-            panic!("{}: SELVEDGE_REPLAY ran one schedule, and it passed", self.name);
+        if let Some(schedule) = replay_of(self.name) {
+            match replay(run, &schedule) {
+                None => eprintln!("{}: replayed: the schedule does not fail any more", self.name),
+                Some(step) => panic!(
+                    "{}: SELVEDGE_REPLAY: the model has changed: from step {step} on the schedule \
+                     does not fit it, and nothing failed until then",
+                    self.name
+                ),
+            }
+            return None;
         }
+        // shuttle prints the schedule itself.
+        let schedule = || "<the schedule above>".to_owned();
+        let _tells = TellsHowToReplay { model: self.name, schedule };
         let config = Config::new();
         let bound = match self.search {
             Search::All { at_most } => {
@@ -214,5 +279,138 @@ impl Model {
             }
         };
         Some((taken(&seen), bound))
+    }
+}
+
+/// Runs one schedule; the step from which it does not fit, if it does not.
+#[cfg(not(loom))]
+fn replay(run: impl Fn() + Send + Sync + 'static, schedule: &str) -> Option<usize> {
+    use ::shuttle::scheduler::{ReplayScheduler, Schedule, Scheduler, Task, TaskId};
+
+    /// Counts steps until the schedule has no answer. Where it has ended, it
+    /// has passed the place of the failure: any way to the end will do.
+    struct Counting {
+        inner: ReplayScheduler,
+        steps: usize,
+        length: usize,
+        lost_at: Arc<Mutex<Option<usize>>>,
+    }
+
+    impl Scheduler for Counting {
+        fn new_execution(&mut self) -> Option<Schedule> {
+            self.inner.new_execution()
+        }
+
+        fn next_task(
+            &mut self,
+            runnable: &[&Task],
+            current: Option<TaskId>,
+            is_yielding: bool,
+        ) -> Option<TaskId> {
+            if self.steps >= self.length {
+                return runnable.first().map(|task| task.id());
+            }
+            let next = self.inner.next_task(runnable, current, is_yielding);
+            match next {
+                Some(_) => self.steps += 1,
+                None => {
+                    *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.steps)
+                }
+            }
+            next
+        }
+
+        fn next_u64(&mut self) -> u64 {
+            self.steps += 1;
+            self.inner.next_u64()
+        }
+    }
+
+    let mut inner = ReplayScheduler::new_from_encoded(schedule);
+    inner.set_allow_incomplete();
+    let lost_at = Arc::new(Mutex::new(None));
+    let length = length_of(schedule).unwrap_or(usize::MAX);
+    let scheduler = Counting { inner, steps: 0, length, lost_at: Arc::clone(&lost_at) };
+    ::shuttle::Runner::new(scheduler, ::shuttle::Config::new()).run(run);
+    let step = *lost_at.lock().unwrap_or_else(PoisonError::into_inner);
+    step
+}
+
+/// How many steps there are in a schedule as shuttle writes it: in hexadecimal,
+/// a version, then the width of a step and their number, seven bits a byte.
+#[cfg(not(loom))]
+fn length_of(schedule: &str) -> Option<usize> {
+    let digits: Vec<u32> = schedule.chars().filter_map(|c| c.to_digit(16)).collect();
+    let mut bytes = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).skip(1);
+    let mut number = || {
+        let mut number = 0;
+        for shift in (0..usize::BITS).step_by(7) {
+            let byte = bytes.next()? as usize;
+            number |= (byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    };
+    let _width = number()?;
+    number()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_is_for_one_model_and_engine() {
+        let request = format!("queue::close:{ENGINE}:91:02");
+        assert_eq!(replay_in(&request, "queue::close"), Some("91:02".to_owned()));
+        assert_eq!(replay_in(&request, "queue::clos"), None);
+        assert_eq!(replay_in(&request, "queue::close_wakes"), None);
+        assert_eq!(replay_in("queue::close:another:91", "queue::close"), None);
+        assert_eq!(replay_in("9102", "queue::close"), None);
+    }
+
+    /// The schedule that fails a naive counter fails it again, passes once the
+    /// counter is mended, and is told from one that fits no more.
+    #[cfg(not(loom))]
+    #[test]
+    fn a_replay_fails_passes_or_does_not_fit() {
+        use ::shuttle::scheduler::DfsScheduler;
+        use ::shuttle::sync::atomic::{AtomicU64, Ordering};
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+
+        fn adders(add: fn(&AtomicU64)) -> impl Fn() + Send + Sync + 'static {
+            move || {
+                let counter = Arc::new(AtomicU64::new(0));
+                let actors = [0, 1].map(|_| {
+                    let counter = Arc::clone(&counter);
+                    ::shuttle::thread::spawn(move || add(&counter))
+                });
+                actors.into_iter().for_each(|actor| actor.join().expect("no panic of its own"));
+                assert_eq!(counter.load(Ordering::SeqCst), 2);
+            }
+        }
+        let naive: fn(&AtomicU64) = |n| n.store(n.load(Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let mended: fn(&AtomicU64) = |n| {
+            let _ = n.load(Ordering::SeqCst);
+            n.fetch_add(1, Ordering::SeqCst);
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = ::shuttle::Config::new();
+        config.failure_persistence =
+            ::shuttle::FailurePersistence::File(Some(folder.path().to_owned()));
+        let runner = ::shuttle::Runner::new(DfsScheduler::new(None, false), config);
+        assert!(catch_unwind(AssertUnwindSafe(|| runner.run(adders(naive)))).is_err());
+        let file = std::fs::read_dir(folder.path()).expect("the folder").next();
+        let file = file.expect("a schedule").expect("readable").path();
+        let schedule = std::fs::read_to_string(file).expect("readable");
+
+        let again = || replay(adders(naive), &schedule);
+        assert!(catch_unwind(AssertUnwindSafe(again)).is_err(), "the failure comes again");
+        assert_eq!(replay(adders(mended), &schedule), None, "mended: it passes");
+        let alone = || (0..50).for_each(|_| ::shuttle::thread::yield_now());
+        let step = replay(alone, &schedule);
+        assert!(step.is_some_and(|step| step > 0), "without actors it does not fit: {step:?}");
     }
 }

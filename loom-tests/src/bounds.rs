@@ -45,10 +45,10 @@ exactly that set. An execution is one schedule, run from start to end.
 
 What the engines cannot see, and nobody should read into a row:
 
-- **loom 0.7.2** remembers one last access of each atomic, so a thread's own load can hide a race behind it: it leaves
+- **loom 0.7.3** remembers one last access of each atomic, so a thread's own load can hide a race behind it: it leaves
   some schedules out, within its bound too (its issues 166 and 392). Here every actor is a thread of its own, the main
   thread only joins, and shuttle repeats the model. A load never returns a value that is stored later in program
-  order (load buffering). A `SeqCst` access counts as `AcqRel`; `selvedge::sync` puts a fence on each side of it. Five
+  order (load buffering), nor one that is more than six stores old. A `SeqCst` access counts as `AcqRel`; `selvedge::sync` puts a fence on each side of it. Five
   threads at most. A deadline that lies ahead does not pass, a condition variable wakes nobody without reason, and
   spinning ends at once.
 - **shuttle** makes every atomic sequentially consistent: it says nothing about a memory ordering, loom alone does.
