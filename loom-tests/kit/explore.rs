@@ -285,6 +285,17 @@ impl Model {
 /// Runs one schedule; the step from which it does not fit, if it does not.
 #[cfg(not(loom))]
 fn replay(run: impl Fn() + Send + Sync + 'static, schedule: &str) -> Option<usize> {
+    let scheduler = ::shuttle::scheduler::ReplayScheduler::new_from_encoded(schedule);
+    replay_with(run, scheduler, length_of(schedule).unwrap_or(usize::MAX))
+}
+
+/// The same, of so many steps.
+#[cfg(not(loom))]
+fn replay_with(
+    run: impl Fn() + Send + Sync + 'static,
+    mut inner: ::shuttle::scheduler::ReplayScheduler,
+    length: usize,
+) -> Option<usize> {
     use ::shuttle::scheduler::{ReplayScheduler, Schedule, Scheduler, Task, TaskId};
 
     /// Counts steps until the schedule has no answer. Where it has ended, it
@@ -326,10 +337,8 @@ fn replay(run: impl Fn() + Send + Sync + 'static, schedule: &str) -> Option<usiz
         }
     }
 
-    let mut inner = ReplayScheduler::new_from_encoded(schedule);
     inner.set_allow_incomplete();
     let lost_at = Arc::new(Mutex::new(None));
-    let length = length_of(schedule).unwrap_or(usize::MAX);
     let scheduler = Counting { inner, steps: 0, length, lost_at: Arc::clone(&lost_at) };
     ::shuttle::Runner::new(scheduler, ::shuttle::Config::new()).run(run);
     let step = *lost_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -371,14 +380,50 @@ mod tests {
         assert_eq!(replay_in("9102", "queue::close"), None);
     }
 
+    #[cfg(not(loom))]
+    #[test]
+    fn a_schedule_says_how_long_it_is() {
+        assert_eq!(length_of("91 01 0c 00"), Some(12));
+        assert_eq!(length_of("9103ba01\n9bceabbeb38f"), Some(186));
+        assert_eq!(length_of("91"), None);
+        assert_eq!(length_of("9103ff"), None);
+    }
+
     /// The schedule that fails a naive counter fails it again, passes once the
     /// counter is mended, and is told from one that fits no more.
     #[cfg(not(loom))]
     #[test]
     fn a_replay_fails_passes_or_does_not_fit() {
-        use ::shuttle::scheduler::DfsScheduler;
+        use ::shuttle::scheduler::{
+            DfsScheduler, ReplayScheduler, Schedule, Scheduler, Task, TaskId,
+        };
         use ::shuttle::sync::atomic::{AtomicU64, Ordering};
         use std::panic::{AssertUnwindSafe, catch_unwind};
+
+        /// Notes the steps of the execution that runs.
+        struct Recording(DfsScheduler, Arc<Mutex<Vec<TaskId>>>);
+
+        impl Scheduler for Recording {
+            fn new_execution(&mut self) -> Option<Schedule> {
+                self.1.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                self.0.new_execution()
+            }
+
+            fn next_task(
+                &mut self,
+                runnable: &[&Task],
+                current: Option<TaskId>,
+                is_yielding: bool,
+            ) -> Option<TaskId> {
+                let next = self.0.next_task(runnable, current, is_yielding);
+                self.1.lock().unwrap_or_else(PoisonError::into_inner).extend(next);
+                next
+            }
+
+            fn next_u64(&mut self) -> u64 {
+                self.0.next_u64()
+            }
+        }
 
         fn adders(add: fn(&AtomicU64)) -> impl Fn() + Send + Sync + 'static {
             move || {
@@ -396,21 +441,22 @@ mod tests {
             let _ = n.load(Ordering::SeqCst);
             n.fetch_add(1, Ordering::SeqCst);
         };
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut config = ::shuttle::Config::new();
-        config.failure_persistence =
-            ::shuttle::FailurePersistence::File(Some(folder.path().to_owned()));
-        let runner = ::shuttle::Runner::new(DfsScheduler::new(None, false), config);
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let scheduler = Recording(DfsScheduler::new(None, false), Arc::clone(&steps));
+        let runner = ::shuttle::Runner::new(scheduler, ::shuttle::Config::new());
         assert!(catch_unwind(AssertUnwindSafe(|| runner.run(adders(naive)))).is_err());
-        let file = std::fs::read_dir(folder.path()).expect("the folder").next();
-        let file = file.expect("a schedule").expect("readable").path();
-        let schedule = std::fs::read_to_string(file).expect("readable");
+        let steps = steps.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let length = steps.len();
+        let schedule = || {
+            let schedule = Schedule::new_from_task_ids(0, steps.iter().copied());
+            ReplayScheduler::new_from_schedule(schedule)
+        };
 
-        let again = || replay(adders(naive), &schedule);
+        let again = || replay_with(adders(naive), schedule(), length);
         assert!(catch_unwind(AssertUnwindSafe(again)).is_err(), "the failure comes again");
-        assert_eq!(replay(adders(mended), &schedule), None, "mended: it passes");
+        assert_eq!(replay_with(adders(mended), schedule(), length), None, "mended: it passes");
         let alone = || (0..50).for_each(|_| ::shuttle::thread::yield_now());
-        let step = replay(alone, &schedule);
+        let step = replay_with(alone, schedule(), length);
         assert!(step.is_some_and(|step| step > 0), "without actors it does not fit: {step:?}");
     }
 }

@@ -193,7 +193,7 @@ fn cancelled_it_has_done_a_beginning() {
 /// Does not cover: how late that is noticed.
 #[test]
 fn out_of_time_it_has_done_a_beginning() {
-    let model = model("pipeline::out_of_time_it_has_done_a_beginning").shuttle_only();
+    let model = model("pipeline::out_of_time_it_has_done_a_beginning").random(6_000).shuttle_only();
     model.reaches([(0, true), (1, true), (2, true), (3, true), (3, false)], || {
         let caller = on_an_actor(|| {
             let alive = Alive::default();
