@@ -341,8 +341,7 @@ fn replay_with(
     let lost_at = Arc::new(Mutex::new(None));
     let scheduler = Counting { inner, steps: 0, length, lost_at: Arc::clone(&lost_at) };
     ::shuttle::Runner::new(scheduler, ::shuttle::Config::new()).run(run);
-    let step = *lost_at.lock().unwrap_or_else(PoisonError::into_inner);
-    step
+    *lost_at.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many steps there are in a schedule as shuttle writes it: in hexadecimal,
