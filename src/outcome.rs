@@ -32,7 +32,8 @@ pub enum Outcome<T, E> {
     Cancelled(Cancelled),
     /// A deadline passed first.
     TimedOut(TimedOut),
-    /// Its worker process died while it was running there.
+    /// Its worker process died while it was running there, or there was no
+    /// worker to be had.
     Crashed(Crash),
 }
 
@@ -160,7 +161,7 @@ impl fmt::Display for TimedOut {
 
 impl std::error::Error for TimedOut {}
 
-/// How a worker process died under a task.
+/// How a worker died under a task, or why there was none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Crash {
@@ -177,6 +178,9 @@ pub enum Crash {
     Unseen,
     /// Could not be started.
     NotStarted(Arc<str>),
+    /// There was no thread to be had, and this is what the system said. (In
+    /// the [`offload`](crate::offload) pool; no process died.)
+    NoThread(Arc<str>),
 }
 
 impl fmt::Display for Crash {
@@ -193,6 +197,7 @@ impl fmt::Display for Crash {
                  of the program waited for it",
             ),
             Self::NotStarted(why) => write!(f, "worker process could not be started: {why}"),
+            Self::NoThread(why) => write!(f, "no thread could be started: {why}"),
         }
     }
 }

@@ -137,7 +137,8 @@ fn gather_told_to_stop_has_joined_when_it_returns() {
             let ended = if fail_fast {
                 whole.try_collect().await.map(|values| values.len())
             } else {
-                let outcomes = whole.collect().await.map_err(GatherError::Interrupted);
+                let outcomes = whole.collect().await;
+                let outcomes = outcomes.map_err(|stopped| GatherError::Interrupted(stopped.why));
                 outcomes.map(|all| all.iter().filter(|one| one.is_ok()).count())
             };
             match ended {

@@ -7,7 +7,7 @@ mod support;
 use futures_util::StreamExt;
 use proptest::prelude::*;
 use selvedge::cancel::Token;
-use selvedge::gather::{GatherError, Interrupted, gather, gather_stream, gather_with};
+use selvedge::gather::{GatherError, Interrupted, Stopped, gather, gather_stream, gather_with};
 use selvedge::nz;
 use selvedge::outcome::Outcome;
 use selvedge::semaphore::Semaphore;
@@ -101,7 +101,8 @@ fn a_source_of_ready_futures_without_end_yields_to_a_cancel() {
         let task = tokio::spawn(canceller);
         let endless = std::iter::repeat_with(|| async { Ok::<_, ()>(()) });
         let ended = gather(endless).token(token.clone()).collect().await;
-        assert!(matches!(ended, Err(Interrupted::Cancelled(_))));
+        let why = ended.map_err(|stopped| stopped.why);
+        assert!(matches!(why, Err(Interrupted::Cancelled(_))));
         task.await.unwrap();
 
         let in_place = gather(endless).collect_in_place();
@@ -186,7 +187,7 @@ fn the_stop_of_the_whole_is_never_an_element() {
         let whole = tokio::spawn(perturb.around(gather(items).token(token.clone()).collect()));
         sleep(ms(perturb.below(150))).await;
         let cancelled = token.cancel_because("enough");
-        match whole.await.unwrap() {
+        match whole.await.unwrap().map_err(|stopped| stopped.why) {
             Ok(outcomes) => assert!(cancelled && outcomes.iter().all(Outcome::is_ok)),
             Err(Interrupted::Cancelled(cause)) => assert_eq!(cause.cause(), Some("enough")),
             Err(other) => panic!("{other}"),
@@ -308,20 +309,22 @@ fn a_panicking_source_or_hook_interrupts_and_joins() {
         });
         let ended = gather(items.clone()).collect().await;
         assert!(
-            matches!(ended, Err(Interrupted::Panicked(p)) if p.message() == "the source is out")
+            matches!(ended, Err(Stopped { why: Interrupted::Panicked(p), .. }) if p.message() == "the source is out")
         );
         assert_eq!(alive.count(), 0);
         let ended = gather(items.clone()).collect_in_place().await;
-        assert!(matches!(ended, Err(Interrupted::Panicked(_))));
+        assert!(matches!(ended, Err(Stopped { why: Interrupted::Panicked(_), .. })));
         assert_eq!(alive.count(), 0);
         let ended = gather(items.take(3)).on_progress(|_| panic!("hook")).collect().await;
-        assert!(matches!(ended, Err(Interrupted::Panicked(p)) if p.message() == "hook"));
+        assert!(
+            matches!(ended, Err(Stopped { why: Interrupted::Panicked(p), .. }) if p.message() == "hook")
+        );
         assert_eq!(alive.count(), 0);
     });
 }
 
 #[test]
-fn a_future_that_panics_while_it_is_dropped_interrupts() {
+fn a_future_that_panics_while_it_is_dropped_is_an_outcome() {
     struct Bomb(bool);
     impl Future for Bomb {
         type Output = Result<(), ()>;
@@ -339,7 +342,9 @@ fn a_future_that_panics_while_it_is_dropped_interrupts() {
     }
     paused().block_on(async {
         let ended = gather((0..9).map(|n| Bomb(n == 5))).collect().await;
-        assert!(matches!(ended, Err(Interrupted::Panicked(_))), "{ended:?}");
+        for (n, outcome) in ended.unwrap().into_iter().enumerate() {
+            assert_eq!(matches!(outcome, Outcome::Panicked(_)), n == 5, "{n}: {outcome:?}");
+        }
     });
 }
 
@@ -542,6 +547,96 @@ proptest! {
                 assert_eq!((&outcome, std::mem::replace(&mut seen[n], true)), (&expected[n], false));
             }
             assert!(seen.iter().all(|seen| *seen));
+        });
+    }
+}
+
+/// Of eight items in flight the even ones have ended when the gather is
+/// stopped: each form gives them, and then what stopped it.
+#[test]
+fn a_stop_throws_no_outcome_away() {
+    let evens = || (0..8_u32).filter(|n| n % 2 == 0).map(|n| (n as usize, Outcome::Ok(n)));
+    for way in ["token", "source"] {
+        perturbed(|perturb| async move {
+            let token = Token::new();
+            let items = || {
+                let perturb = perturb.clone();
+                (0..9_u32).map(move |n| {
+                    assert!(n != 8 || way != "source", "the source is out");
+                    perturb.around(async move {
+                        if n % 2 == 1 {
+                            std::future::pending::<()>().await;
+                        }
+                        Ok::<_, ()>(n)
+                    })
+                })
+            };
+            let stop = |token: &Token| {
+                let token = token.clone();
+                tokio::spawn(async move {
+                    sleep(ms(50)).await;
+                    token.cancel_because("enough");
+                })
+            };
+            let limit = nz!(16);
+            let whole = |token: &Token| {
+                let items = items().take(if way == "source" { 9 } else { 8 });
+                gather(items).limit(limit).window(nz!(16)).token(token.clone())
+            };
+            let stopped = |why: &Interrupted| match way {
+                "token" => {
+                    matches!(why, Interrupted::Cancelled(by) if by.cause() == Some("enough"))
+                }
+                _ => matches!(why, Interrupted::Panicked(p) if p.message() == "the source is out"),
+            };
+            let check = |form: &str,
+                         mut ended: Vec<(usize, Outcome<u32, ()>)>,
+                         why: &Interrupted| {
+                assert!(stopped(why), "{way}, {form}: {why:?}");
+                if form == "unordered" {
+                    ended.sort_by_key(|(index, _)| *index);
+                }
+                // A source that panics may do so before the last have ended.
+                if way == "token" {
+                    assert_eq!(ended, evens().collect::<Vec<_>>(), "{way}, {form}");
+                } else {
+                    let all: Vec<_> = evens().collect();
+                    assert!(ended.iter().all(|one| all.contains(one)), "{way}, {form}: {ended:?}");
+                }
+            };
+            for form in ["collect", "in place", "ordered", "unordered"] {
+                let token = token.child();
+                if way == "token" {
+                    drop(stop(&token));
+                }
+                match form {
+                    "collect" => {
+                        let Stopped { why, ended } = whole(&token).collect().await.unwrap_err();
+                        check(form, ended, &why);
+                    }
+                    "in place" => {
+                        let ran = whole(&token).collect_in_place().await;
+                        let Stopped { why, ended } = ran.unwrap_err();
+                        check(form, ended, &why);
+                    }
+                    _ => {
+                        let whole = whole(&token);
+                        let whole = if form == "unordered" { whole.unordered() } else { whole };
+                        let mut stream = whole.stream();
+                        // All that ended lie in the window by then.
+                        sleep(ms(100)).await;
+                        let (mut ended, mut why) = (Vec::new(), None);
+                        while let Some(next) = stream.next().await {
+                            assert!(why.is_none(), "something after the end");
+                            match next {
+                                Ok(one) => ended.push(one),
+                                Err(interrupted) => why = Some(interrupted),
+                            }
+                        }
+                        check(form, ended, &why.unwrap());
+                    }
+                }
+            }
         });
     }
 }

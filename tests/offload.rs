@@ -6,7 +6,7 @@ mod support;
 
 use selvedge::nz;
 use selvedge::offload::{Job, Pool, SubmitError, Work, to_thread};
-use selvedge::outcome::Outcome;
+use selvedge::outcome::{Crash, Outcome};
 use selvedge::sync::future::block_on;
 use selvedge::timeout::{Deadline, with_timeout};
 use std::sync::mpsc;
@@ -236,4 +236,94 @@ fn a_paused_clock_stands_while_a_task_waits_for_a_thread() {
         tokio::time::sleep(minute).await;
         assert!(dropped.elapsed() < Duration::from_millis(150), "{:?}", dropped.elapsed());
     });
+}
+
+/// As many closures as there are threads each wait for another of their pool:
+/// those run in place.
+#[test]
+fn work_inside_of_work_runs_in_place() {
+    for (workers, backlog) in [(nz!(1), 0), (nz!(1), 1), (nz!(2), 0), (nz!(2), 8)] {
+        let pool = std::sync::Arc::new(Pool::new(workers, backlog));
+        let depth = |pool: std::sync::Arc<Pool>| {
+            fn nested(pool: &std::sync::Arc<Pool>, depth: u32) -> u32 {
+                if depth == 0 {
+                    return 0;
+                }
+                let inner = std::sync::Arc::clone(pool);
+                1 + block_on(pool.run(move |_| nested(&inner, depth - 1))).ok().unwrap()
+            }
+            let inner = std::sync::Arc::clone(&pool);
+            move || block_on(pool.run(move |_| nested(&inner, 5))).ok().unwrap()
+        };
+        std::thread::scope(|scope| {
+            let each = [(); 4].map(|()| scope.spawn(depth(std::sync::Arc::clone(&pool))));
+            assert_eq!(each.map(|one| one.join().unwrap()), [5; 4]);
+        });
+    }
+    let outer = |_: &_| block_on(to_thread(|_| 7)).ok();
+    let each: Vec<_> =
+        (0..32).map(|_| std::thread::spawn(move || block_on(to_thread(outer)))).collect();
+    assert!(each.into_iter().all(|one| one.join().unwrap() == Outcome::Ok(Some(7))));
+}
+
+/// The closures of two jobs that are queued on a pool's own thread run when
+/// they are awaited there.
+#[test]
+fn a_job_that_is_awaited_on_its_pools_own_thread_runs_there() {
+    let pool = std::sync::Arc::new(Pool::new(nz!(1), 2));
+    let inner = std::sync::Arc::clone(&pool);
+    let here = || std::thread::current().id();
+    let outer = block_on(pool.run(move |_| {
+        let queued = [(); 2].map(|()| inner.try_submit(move |_| here()).unwrap());
+        queued.map(|job| block_on(job).ok().unwrap() == here())
+    }));
+    assert_eq!(outer, Outcome::Ok([true; 2]));
+}
+
+#[test]
+#[should_panic(expected = "`Job` polled after completion")]
+fn a_job_that_is_polled_after_its_end_says_so() {
+    let pool = Pool::new(nz!(1), 0);
+    let mut job = pool.try_submit(|_| 1).unwrap();
+    assert_eq!(block_on(&mut job), Outcome::Ok(1));
+    let _ = block_on(&mut job);
+}
+
+/// In a process that can start no thread each of two jobs that are submitted
+/// at once says so, and neither waits for ever.
+#[test]
+fn no_thread_to_be_had_is_reported_as_that() {
+    const INSIDE: &str = "SELVEDGE_TEST_NO_THREAD";
+    if std::env::var_os(INSIDE).is_none() {
+        let this = std::env::current_exe().unwrap();
+        let ran = std::process::Command::new(this)
+            .args(["--exact", "no_thread_to_be_had_is_reported_as_that", "--test-threads=1"])
+            .envs([(INSIDE, "1"), ("RUST_MIN_STACK", "70368744177664")])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let no_thread = |outcome: Outcome<u8, _>| match outcome {
+        Outcome::Crashed(crash @ Crash::NoThread(_)) => {
+            assert!(crash.to_string().contains("os error"))
+        }
+        other => panic!("{other:?}"),
+    };
+    no_thread(block_on(Pool::new(nz!(1), 4).run(|_| 5)));
+    for _ in 0..500 {
+        let (pool, both) = (Pool::new(nz!(1), 4), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            let other = std::thread::Builder::new().stack_size(1 << 20);
+            let other = other.spawn_scoped(scope, || {
+                both.wait();
+                block_on(pool.run(|_| 1))
+            });
+            both.wait();
+            no_thread(block_on(pool.run(|_| 2)));
+            no_thread(other.unwrap().join().unwrap());
+        });
+        assert_eq!(pool.stats().queued, 0);
+    }
 }

@@ -278,3 +278,98 @@ fn an_ended_scope_takes_nothing_more() {
         assert!(!scope.on_exit("late", async { Ok(()) }));
     });
 }
+
+/// A scope that is dropped inside of another ends before that one goes on.
+#[test]
+fn an_inner_scope_ends_before_its_outer_one_goes_on() {
+    for (way, grace) in [("child", 0), ("child", 15), ("body", 0), ("timeout", 0), ("gather", 0)] {
+        perturbed(|perturb| async move {
+            let log = Log::default();
+            let outer = scope::<&str>().grace(ms(grace));
+            let outer = outer.on_exit("outer", perturb.around(log.cleanup("outer")));
+            let exit = outer
+                .run(|scope| {
+                    let (inner_log, perturb) = (log.clone(), perturb.clone());
+                    async move {
+                        let inner = |log: Log| {
+                            selvedge::scope::scope::<&str>()
+                                .on_exit("inner", log.cleanup("inner"))
+                                .run(move |_| async move {
+                                    let innermost = selvedge::scope::scope::<&str>()
+                                        .on_exit("innermost", log.cleanup("innermost"))
+                                        .run(|_| std::future::pending::<Result<(), _>>());
+                                    innermost.await.outcome.into_result().map_err(|_| "stopped")
+                                })
+                        };
+                        match way {
+                            "child" => {
+                                scope.spawn(perturb.around(async move {
+                                    drop(inner(inner_log).await);
+                                    Ok(())
+                                }));
+                            }
+                            "timeout" => {
+                                scope.spawn(perturb.around(async move {
+                                    drop(with_timeout(inner(inner_log), ms(5)).await);
+                                    Ok(())
+                                }));
+                            }
+                            "gather" => {
+                                scope.spawn(perturb.around(async move {
+                                    let one = std::iter::once(async move {
+                                        drop(inner(inner_log).await);
+                                        Ok::<_, ()>(())
+                                    });
+                                    drop(selvedge::gather::gather(one).collect().await);
+                                    Ok(())
+                                }));
+                            }
+                            _ => {
+                                let scope = scope.clone();
+                                tokio::spawn(async move {
+                                    sleep(ms(10)).await;
+                                    scope.cancel_because("enough");
+                                });
+                                drop(inner(inner_log).await);
+                            }
+                        }
+                        sleep(ms(10)).await;
+                        assert!(scope.cancel_because("enough"));
+                        std::future::pending::<Result<(), _>>().await
+                    }
+                })
+                .await;
+            log.says("returned");
+            assert!(exit.cleanup[0].outcome.is_ok());
+            sleep(ms(100)).await;
+            assert_eq!(log.take(), ["innermost", "inner", "outer", "returned"], "{way}");
+        });
+    }
+}
+
+/// A cleanup that times out leaves no scope of its own behind: what it began
+/// has its whole deadline, and the next cleanup waits for it.
+#[test]
+fn a_scope_inside_a_cleanup_keeps_its_own_deadline() {
+    paused().block_on(async {
+        let log = Log::default();
+        let inner = {
+            let log = log.clone();
+            async move {
+                let inner = scope::<&str>().on_exit("inner", async move {
+                    sleep(ms(50)).await;
+                    log.says("inner");
+                    Ok(())
+                });
+                drop(inner.run(|_| std::future::pending::<Result<(), _>>()).await);
+                Ok(())
+            }
+        };
+        let outer = scope().on_exit("next", log.cleanup("next")).cleanup_within(ms(20));
+        let start = Instant::now();
+        let exit = outer.on_exit("holds one", inner).run(|_| async { Ok(()) }).await;
+        assert_eq!(log.take(), ["inner", "next"]);
+        assert!(matches!(exit.cleanup[0].outcome, Outcome::TimedOut(_)), "{exit:?}");
+        assert_eq!(start.elapsed(), ms(20 + 50 + 10));
+    });
+}

@@ -135,7 +135,8 @@ fn gather_is_told_to_stop() {
                 let permits = Arc::new(Semaphore::new(1));
                 let held = Arc::new(());
                 let whole = three(point, &permits, &held);
-                match block_on(whole.token(point.token.clone()).collect()) {
+                let ended = block_on(whole.token(point.token.clone()).collect());
+                match ended.map_err(|stopped| stopped.why) {
                     Ok(outcomes) => assert_eq!(outcomes.into_vec(), [const { Outcome::Ok(()) }; 3]),
                     Err(Interrupted::Cancelled(_)) => assert!(point.came()),
                     Err(other) => panic!("{other}"),

@@ -138,7 +138,7 @@ fn outer_cancellation_is_never_an_element() {
         });
         let canceller = thread::spawn(move || token.cancel_because("enough"));
         canceller.join().unwrap();
-        match caller.join().unwrap() {
+        match caller.join().unwrap().map_err(|stopped| stopped.why) {
             Ok(outcomes) => {
                 assert_eq!(outcomes.into_vec(), [Outcome::Ok(0), Outcome::Ok(1)]);
                 true

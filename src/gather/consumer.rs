@@ -72,7 +72,14 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Consumer<S> {
                 self.phase = Phase::Ended;
                 Poll::Ready(Found::Ended(stop))
             }
-            item @ Found::Item(_) => Poll::Ready(item),
+            Found::Item(item, stopping) => {
+                if stopping {
+                    // Items that end while what has ended is taken must not
+                    // keep those that do not end from being stopped.
+                    self.poll_stopping(context);
+                }
+                Poll::Ready(Found::Item(item, stopping))
+            }
         }
     }
 
@@ -110,6 +117,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for Consumer<S> {
             if let Some(token) = &self.token {
                 token.cancel_with(&dropped);
             }
+            self.shared.leave_to_the_scope();
             self.shared.stop(Stop::Interrupted(Interrupted::Cancelled(dropped)));
             self.shared.abort();
         }
@@ -160,7 +168,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Stream for GatherStream<S> {
         let Self { consumer, turn, .. } = &mut *self;
         let found = ready!(turn.poll(context, |context| consumer.poll(context, true)));
         let Found::Ended(stop) = found else {
-            let Found::Item(item) = found else { return Poll::Pending };
+            let Found::Item(item, _) = found else { return Poll::Pending };
             return Poll::Ready(Some(Ok(item)));
         };
         self.ended = true;

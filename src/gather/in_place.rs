@@ -2,18 +2,18 @@
 
 use super::item::{Item, OutcomeOf};
 use super::ready::Ready;
-use crate::outcome::{IntoOutcome, Panic};
+use crate::guard::{self, guarded};
+use crate::outcome::{IntoOutcome, Outcome, Panic};
 use crate::sync::Arc;
 use futures_core::Stream;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// A lane's future, pinned where it stays, and its waker.
 struct Lane<F> {
-    item: Pin<Box<Option<Item<F>>>>,
+    item: Pin<Box<Item<F>>>,
     index: usize,
     waker: Waker,
 }
@@ -76,6 +76,18 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
         Poll::Pending
     }
 
+    /// Drops what is in flight and the source. An item whose destructor panics
+    /// has ended with that.
+    pub(super) fn stop(&mut self, finish: &mut impl FnMut(usize, OutcomeOf<S::Item>) -> bool) {
+        for lane in &mut self.lanes {
+            if let Err(panic) = lane.item.as_mut().clear() {
+                finish(lane.index, Outcome::Panicked(panic));
+            }
+        }
+        // Why it stopped is known.
+        let _ = guard::dropped(self.source.take());
+    }
+
     /// How many words of the bit map are in use.
     fn words(&self) -> usize {
         self.lanes.len().div_ceil(64)
@@ -105,9 +117,10 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
         let mut context = Context::from_waker(&lane.waker);
         // A late wake-up of an item that has ended finds the slot empty, or
         // polls the next one once for nothing.
-        let Some(item) = lane.item.as_mut().as_pin_mut() else { return true };
-        let Poll::Ready(outcome) = item.poll(&mut context) else { return true };
-        lane.item.set(None);
+        if lane.item.is_empty() {
+            return true;
+        }
+        let Poll::Ready(outcome) = lane.item.as_mut().poll(&mut context) else { return true };
         self.free.push_back(at);
         finish(lane.index, outcome)
     }
@@ -115,22 +128,21 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
     /// Asks the source for an item, and puts it into a slot.
     fn pull(&mut self, context: &mut Context<'_>) -> Result<Poll<Option<usize>>, Panic> {
         let Some(source) = &mut self.source else { return Ok(Poll::Ready(None)) };
-        let pulled = catch_unwind(AssertUnwindSafe(|| source.as_mut().poll_next(context)));
-        let future = match pulled {
+        let future = match guarded(|| source.as_mut().poll_next(context)) {
             Ok(Poll::Ready(Some(future))) => future,
             Ok(Poll::Pending) => return Ok(Poll::Pending),
             Ok(Poll::Ready(None)) => {
-                self.source = None;
+                guard::dropped(self.source.take())?;
                 return Ok(Poll::Ready(None));
             }
-            Err(payload) => {
-                self.source = None;
-                return Err(Panic::from_payload(&*payload));
+            Err(panic) => {
+                let _ = guard::dropped(self.source.take());
+                return Err(panic);
             }
         };
         let at = self.free.pop_front().unwrap_or_else(|| self.add_lane());
         let lane = &mut self.lanes[at];
-        lane.item.set(Some(Item::new(future, self.each)));
+        lane.item.as_mut().put(future, self.each);
         lane.index = self.pulled;
         self.pulled += 1;
         Ok(Poll::Ready(Some(at)))
@@ -139,8 +151,15 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> InPlace<S> {
     fn add_lane(&mut self) -> usize {
         let at = self.lanes.len();
         let waker = Ready::waker(&self.ready, at);
-        self.lanes.push(Lane { item: Box::pin(None), index: 0, waker });
+        self.lanes.push(Lane { item: Box::pin(Item::empty()), index: 0, waker });
         at
+    }
+}
+
+impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for InPlace<S> {
+    fn drop(&mut self) {
+        // The items guard themselves.
+        let _ = guard::dropped(self.source.take());
     }
 }
 

@@ -1,8 +1,10 @@
 //! Where outcomes are kept until they are asked for.
 
+use crate::guard;
 use crate::outcome::{Failure, Outcome};
 use futures_core::Stream;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 
 /// What has ended and was not taken, as the consumer will want it.
 pub(super) enum Kept<T, E> {
@@ -47,9 +49,10 @@ impl<T, E> Kept<T, E> {
     }
 
     /// Keeps an outcome; `true` if the stream's next is there because of it.
+    /// What is not kept is given back, to be dropped without the lock.
     #[inline]
-    pub(super) fn put(&mut self, index: usize, outcome: Outcome<T, E>) -> bool {
-        match self {
+    pub(super) fn put(&mut self, index: usize, outcome: Outcome<T, E>) -> (bool, Surplus<E>) {
+        let wanted = match self {
             Self::Ordered { taken, slots } => {
                 let slot = index - *taken;
                 if slots.len() <= slot {
@@ -69,13 +72,24 @@ impl<T, E> Kept<T, E> {
             Self::Values(values, failed) => {
                 match outcome.into_result() {
                     Ok(value) => values.put(index, value),
-                    Err(outcome) => {
-                        failed.get_or_insert(Failure::new(index, outcome));
-                    }
+                    Err(outcome) if failed.is_some() => return (false, Some(outcome)),
+                    Err(outcome) => *failed = Some(Failure::new(index, outcome)),
                 }
                 false
             }
+        };
+        (wanted, None)
+    }
+
+    /// The next for a stream that was stopped and whose lanes have ended:
+    /// what is missing does not come any more.
+    pub(super) fn next_left(&mut self) -> Option<(usize, Outcome<T, E>)> {
+        if let Self::Ordered { taken, slots } = self {
+            let gap = slots.iter().position(Option::is_some)?;
+            slots.drain(..gap);
+            *taken += gap;
         }
+        self.next()
     }
 
     /// The next for a stream.
@@ -92,9 +106,9 @@ impl<T, E> Kept<T, E> {
         }
     }
 
-    pub(super) fn outcomes(self) -> Vec<Outcome<T, E>> {
+    pub(super) fn outcomes(self) -> InOrder<Outcome<T, E>> {
         let Self::Outcomes(outcomes) = self else { unreachable!("kept for something else") };
-        outcomes.into_vec()
+        outcomes
     }
 
     pub(super) fn values(self) -> Result<Vec<T>, Failure<E>> {
@@ -104,7 +118,20 @@ impl<T, E> Kept<T, E> {
             _ => unreachable!("kept for something else"),
         }
     }
+
+    /// Drops what is kept, one by one.
+    pub(super) fn discard(&mut self) {
+        let _ = match self {
+            Self::Ordered { slots, .. } => guard::each(slots.drain(..)),
+            Self::Unordered(ended) => guard::each(ended.drain(..)),
+            // They do so themselves.
+            Self::Outcomes(_) | Self::Values(..) => Ok(()),
+        };
+    }
 }
+
+/// A failure after the first.
+pub(super) type Surplus<E> = Option<Outcome<Infallible, E>>;
 
 /// Values by their indices, each of which comes once, in any order. What is
 /// ahead of a gap waits beside the others, so that nothing is moved at the end.
@@ -144,8 +171,27 @@ impl<T> InOrder<T> {
     }
 
     /// All of them, if none is missing.
-    pub(super) fn into_vec(self) -> Vec<T> {
+    pub(super) fn into_vec(mut self) -> Vec<T> {
         debug_assert!(self.ahead.is_empty(), "a value is missing");
-        self.values
+        std::mem::take(&mut self.values)
+    }
+
+    /// Those that are there, with their indices.
+    pub(super) fn into_some(mut self) -> Vec<(usize, T)> {
+        let values = std::mem::take(&mut self.values);
+        let gap = values.len();
+        let ahead = std::mem::take(&mut self.ahead).into_iter().enumerate();
+        let ahead = ahead.filter_map(|(at, value)| Some((gap + at, value?)));
+        values.into_iter().enumerate().chain(ahead).collect()
+    }
+}
+
+/// One by one: two destructors that panic in one drop abort the process.
+impl<T> Drop for InOrder<T> {
+    fn drop(&mut self) {
+        if std::mem::needs_drop::<T>() {
+            let _ = guard::each(std::mem::take(&mut self.values));
+            let _ = guard::each(self.ahead.drain(..));
+        }
     }
 }

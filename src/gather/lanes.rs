@@ -1,15 +1,17 @@
 //! The spawned form: lanes, each a task that runs one item after another.
 
 use super::item::{ErrorOf, Item, OutcomeOf, ValueOf};
-use super::kept::Kept;
+use super::kept::{Kept, Surplus};
 use super::{Interrupted, Progress};
-use crate::outcome::{IntoOutcome, Panic};
+use crate::guard::{self, guarded};
+use crate::outcome::{IntoOutcome, Outcome};
 use crate::rt::{self, Abort, Handle};
+use crate::scope::guests::{self, Guest, Guests, inside};
 use crate::sync::{Arc, Mutex};
 use crate::timeout::free;
 use crate::wait::{Ticket, WaitList, Waiter};
 use futures_core::Stream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -24,11 +26,15 @@ pub(super) struct Shared<S: Stream<Item: Future<Output: IntoOutcome>>> {
     each: Option<Duration>,
     hook: Option<Hook>,
     runtime: Handle,
+    /// Of the scope that it was begun in.
+    outer: Option<Arc<Guests>>,
 }
 
 struct State<S: Stream<Item: Future<Output: IntoOutcome>>> {
     /// `None` once it has ended, or will not be asked any more.
     source: Option<Pin<Box<S>>>,
+    /// The source is to be dropped.
+    spent: bool,
     /// A lane waits for the source; the others stand behind it.
     pulling: bool,
     idle: WaitList,
@@ -42,6 +48,8 @@ struct State<S: Stream<Item: Future<Output: IntoOutcome>>> {
     aborts: Vec<Abort>,
     stopped: Option<Stop>,
     consumer: Option<Waker>,
+    /// The scope waits for the lanes of a gather that was dropped.
+    guest: Option<Guest>,
 }
 
 /// Why no more items are started.
@@ -63,7 +71,8 @@ pub(super) struct Settings {
 
 /// What the consumer finds.
 pub(super) enum Found<T> {
-    Item(T),
+    /// An outcome; and whether the gather was stopped.
+    Item(T, bool),
     /// All lanes have ended; what is left is kept.
     Ended(Option<Stop>),
     /// Stopped, and lanes are still running.
@@ -82,6 +91,7 @@ where
         let Settings { limit, window, each, hook } = settings;
         let state = State {
             source: Some(Box::pin(source)),
+            spent: false,
             pulling: false,
             idle: WaitList::new(),
             pulled: 0,
@@ -93,6 +103,7 @@ where
             aborts: Vec::new(),
             stopped: None,
             consumer: None,
+            guest: None,
         };
         let shared = Arc::new(Self {
             state: Mutex::new(state),
@@ -101,6 +112,7 @@ where
             each,
             hook,
             runtime: Handle::current(),
+            outer: guests::current(),
         });
         shared.spawn_lane();
         shared
@@ -111,7 +123,8 @@ where
     fn spawn_lane(self: &Arc<Self>) {
         let shared = Arc::clone(self);
         let lane = Lane { shared, ticket: None, pulls: false, spawned: false };
-        let task = self.runtime.spawn(free(lane.run()));
+        let lane = inside(self.outer.clone(), lane.run());
+        let task = self.runtime.spawn(free(lane));
         let abort = task.abort_handle();
         drop(task);
         let mut state = self.state.lock();
@@ -147,19 +160,19 @@ where
 {
     async fn run(mut self) {
         let mut finished = None;
-        let mut item = pin!(None);
+        let mut item = pin!(Item::empty());
         let mut turns = 0_u32;
         while let Some((index, future)) = self.next(&mut finished).await {
+            item.as_mut().put(future, self.shared.each);
+            let mut flight = Flight { index, item: item.as_mut(), shared: &self.shared };
             if std::mem::take(&mut self.spawned) {
                 // tokio keeps a task that was spawned last for the thread
                 // that spawned it, and nobody can steal it: were this item to
                 // block its thread, the next lane would never start.
                 rt::yield_now().await;
             }
-            item.set(Some(Item::new(future, self.shared.each)));
-            let outcome = item.as_mut().as_pin_mut().expect("set above").await;
-            // Before it is reported: what the future held is free by then.
-            item.set(None);
+            let outcome = poll_fn(|context| flight.item.as_mut().poll(context)).await;
+            drop(flight);
             finished = Some((index, outcome));
             turns += 1;
             if turns.is_multiple_of(TURNS) {
@@ -173,7 +186,7 @@ where
         &mut self,
         finished: &mut Option<(usize, OutcomeOf<S::Item>)>,
     ) -> Option<(usize, S::Item)> {
-        std::future::poll_fn(|context| self.poll_next(context, finished)).await
+        poll_fn(|context| self.poll_next(context, finished)).await
     }
 
     fn poll_next(
@@ -183,10 +196,10 @@ where
     ) -> Poll<Option<(usize, S::Item)>> {
         let Self { shared, ticket, pulls, spawned } = self;
         let mut state = shared.state.lock();
-        let mut consumer = None;
+        let mut handed = Handed::default();
         let mut progress = None;
         if let Some(finished) = finished.take() {
-            consumer = state.hand_in(finished);
+            handed = state.hand_in(finished);
             progress = shared.hook.as_ref().map(|hook| (hook, state.progress()));
         }
         // A place in the line that was called is used up by looking again.
@@ -194,6 +207,8 @@ where
             drop(state.idle.take(ticket));
         }
         let polled = pull(shared, &mut state, ticket, pulls, context);
+        // Dropped unlocked.
+        let spent = if state.spent { state.source.take() } else { None };
         let mut spawn = false;
         let mut called = None;
         if let Poll::Ready(next) = &polled {
@@ -209,14 +224,15 @@ where
                 let line = state.idle.pop_all();
                 drop(state);
                 line.into_iter().for_each(Waiter::wake);
-                consumer.into_iter().for_each(Waker::wake);
+                handed.done();
+                shared.drop_source(spent);
                 shared.report(progress);
                 return Poll::Ready(None);
             }
         }
         drop(state);
         called.into_iter().for_each(Waiter::wake);
-        consumer.into_iter().for_each(Waker::wake);
+        handed.done();
         if spawn {
             *spawned = true;
             shared.spawn_lane();
@@ -243,7 +259,7 @@ fn pull<S: Stream<Item: Future<Output: IntoOutcome>>>(
         *ticket = Some(state.idle.push(Waiter::task(context.waker())));
         return Poll::Pending;
     }
-    let polled = catch_unwind(AssertUnwindSafe(|| source.as_mut().poll_next(context)));
+    let polled = guarded(|| source.as_mut().poll_next(context));
     state.pulling = matches!(polled, Ok(Poll::Pending));
     *pulls = state.pulling;
     match polled {
@@ -254,22 +270,15 @@ fn pull<S: Stream<Item: Future<Output: IntoOutcome>>>(
             return Poll::Ready(Some((index, future)));
         }
         Ok(Poll::Ready(None)) => {}
-        Err(payload) => {
-            let panic = Panic::from_payload(&*payload);
-            state.stop(Stop::Interrupted(Interrupted::Panicked(panic)));
-        }
+        Err(panic) => state.stop(Stop::Interrupted(Interrupted::Panicked(panic))),
     }
-    state.source = None;
+    state.spent = true;
     Poll::Ready(None)
 }
 
 impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for Lane<S> {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
-        if std::thread::panicking() {
-            let panic = Panic::new("a future panicked while it was dropped", None);
-            state.stop(Stop::Interrupted(Interrupted::Panicked(panic)));
-        }
         state.lanes -= 1;
         let waiter = self.ticket.take().map(|ticket| state.idle.take(ticket));
         // It was the one that waits for the source, or had been called.
@@ -282,8 +291,45 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for Lane<S> {
         let consumer = if over { state.consumer.take() } else { None };
         drop(state);
         called.into_iter().for_each(Waiter::wake);
-        consumer.into_iter().for_each(Waker::wake);
+        consumer.into_iter().for_each(guard::wake);
         drop(waiter);
+    }
+}
+
+/// An item in a lane. One that is dropped there has no outcome, unless its
+/// destructor panics.
+struct Flight<'l, S: Stream<Item: Future<Output: IntoOutcome>>> {
+    index: usize,
+    item: Pin<&'l mut Item<S::Item>>,
+    shared: &'l Shared<S>,
+}
+
+impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for Flight<'_, S> {
+    fn drop(&mut self) {
+        if let Err(panic) = self.item.as_mut().clear() {
+            let ended = (self.index, Outcome::Panicked(panic));
+            let handed = self.shared.state.lock().hand_in(ended);
+            handed.done();
+        }
+    }
+}
+
+/// What handing in an outcome leaves to be done without the lock.
+struct Handed<E> {
+    consumer: Option<Waker>,
+    surplus: Surplus<E>,
+}
+
+impl<E> Default for Handed<E> {
+    fn default() -> Self {
+        Self { consumer: None, surplus: None }
+    }
+}
+
+impl<E> Handed<E> {
+    fn done(self) {
+        self.consumer.into_iter().for_each(guard::wake);
+        let _ = guard::dropped(self.surplus);
     }
 }
 
@@ -302,17 +348,20 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> State<S> {
         self.stopped.get_or_insert(stop);
     }
 
-    /// Puts an outcome where the consumer finds it; returns the consumer if
-    /// it is to be woken.
-    fn hand_in(&mut self, (index, outcome): (usize, OutcomeOf<S::Item>)) -> Option<Waker> {
+    /// Puts an outcome where the consumer finds it, who may have to be woken.
+    fn hand_in(
+        &mut self,
+        (index, outcome): (usize, OutcomeOf<S::Item>),
+    ) -> Handed<ErrorOf<S::Item>> {
         let failed = !outcome.is_ok();
         self.done += 1;
         self.failed += usize::from(failed);
         if failed && self.kept.ends_at_a_failure() {
             self.stop(Stop::Failed);
         }
-        let wanted = self.kept.put(index, outcome);
-        if wanted || self.stopped.is_some() { self.consumer.take() } else { None }
+        let (wanted, surplus) = self.kept.put(index, outcome);
+        let wake = wanted || self.stopped.is_some();
+        Handed { consumer: if wake { self.consumer.take() } else { None }, surplus }
     }
 }
 
@@ -320,8 +369,14 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
     /// Tells the hook; a panic of its own stops the gather.
     fn report(&self, progress: Option<(&Hook, Progress)>) {
         let Some((hook, progress)) = progress else { return };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(progress))) {
-            let panic = Panic::from_payload(&*payload);
+        if let Err(panic) = guarded(|| hook(progress)) {
+            self.stop(Stop::Interrupted(Interrupted::Panicked(panic)));
+        }
+    }
+
+    /// A panic in that is one of the source's.
+    fn drop_source(&self, source: Option<Pin<Box<S>>>) {
+        if let Err(panic) = guard::dropped(source) {
             self.stop(Stop::Interrupted(Interrupted::Panicked(panic)));
         }
     }
@@ -332,7 +387,15 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
         state.stop(stop);
         let consumer = state.consumer.take();
         drop(state);
-        consumer.into_iter().for_each(Waker::wake);
+        consumer.into_iter().for_each(guard::wake);
+    }
+
+    /// Lets the scope that it was begun in wait for the lanes: nobody else
+    /// does any more.
+    pub(super) fn leave_to_the_scope(&self) {
+        let guest = self.outer.as_ref().map(Guests::enter);
+        // The last lane takes it along.
+        self.state.lock().guest = guest;
     }
 
     /// Drops whatever the lanes run, at its next await.
@@ -348,9 +411,16 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
         context: &mut Context<'_>,
         streaming: bool,
     ) -> Found<(usize, OutcomeOf<S::Item>)> {
+        // Cloned, and dropped, unlocked: that is foreign code.
+        let waker = context.waker().clone();
         let mut state = self.state.lock();
         let stopping = state.stopped.is_some();
-        let item = if streaming && !stopping { state.kept.next() } else { None };
+        let item = match (streaming, stopping && state.lanes == 0) {
+            (false, _) => None,
+            (true, false) => state.kept.next(),
+            // Invariant 6.
+            (true, true) => state.kept.next_left(),
+        };
         if let Some(item) = item {
             state.taken += 1;
             let called = state.idle.pop();
@@ -358,7 +428,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
             // room in the window for more.
             drop(state);
             called.into_iter().for_each(Waiter::wake);
-            return Found::Item(item);
+            return Found::Item(item, stopping);
         }
         if state.lanes == 0 {
             // Lanes end when the source has, or when told to stop. Else the
@@ -368,10 +438,9 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
             }
             return Found::Ended(state.stopped.clone());
         }
-        match &mut state.consumer {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
+        let before = state.consumer.replace(waker);
+        drop(state);
+        let _ = guard::dropped(before);
         if stopping { Found::Stopping } else { Found::Nothing }
     }
 
@@ -382,7 +451,19 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
         let source = state.source.take();
         let kept = std::mem::replace(&mut state.kept, Kept::for_stream(false));
         drop(state);
-        drop(source);
+        // Why it was not pulled to its end is known.
+        let _ = guard::dropped(source);
         kept
+    }
+}
+
+/// What nobody asked for any more.
+impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for State<S> {
+    fn drop(&mut self) {
+        let _ = guard::dropped(self.source.take());
+        self.kept.discard();
+        if let Kept::Values(_, failed) = &mut self.kept {
+            let _ = guard::dropped(failed.take());
+        }
     }
 }

@@ -37,6 +37,10 @@
 //!    them has been called. A called lane that is dropped calls the next.
 //! 5. *Joined*: the result is there only when all lanes have ended, and with
 //!    them the futures that they ran.
+//! 6. *No outcome is thrown away*: whatever stops the gather, each item that
+//!    has ended is handed out with its outcome, before the reason.
+//! 7. *Destructors*: an item whose destructor panics has ended with
+//!    `Panicked`, unless it had failed before. It stops nothing else.
 //!
 //! # Deadlines
 //!
@@ -55,7 +59,8 @@
 //! # Cancellation
 //!
 //! Dropping the gather's future or stream aborts the lanes: their futures are
-//! dropped at their next await, which a drop cannot wait for. To have them
+//! dropped at their next await, which a drop cannot wait for (the
+//! [scope](crate::scope) that it was begun in does). To have them
 //! joined, cancel through [`Gather::token`]. Cancelling the whole is never an
 //! outcome of an item: it is [`Interrupted::Cancelled`].
 //!
@@ -75,7 +80,8 @@ pub mod ready;
 pub use consumer::GatherStream;
 
 use crate::cancel::Token;
-use crate::outcome::{Cancelled, Failure, IntoOutcome, Outcomes, Panic};
+use crate::guard;
+use crate::outcome::{Cancelled, Failure, IntoOutcome, Outcome, Outcomes, Panic};
 use crate::rt::Turn;
 use consumer::Consumer;
 use futures_core::Stream;
@@ -171,13 +177,30 @@ pub struct Progress {
     pub source_ended: bool,
 }
 
-/// Why there are no outcomes.
+/// A gather that was stopped: why, and what had ended by then.
+///
+/// Every input that ended has its outcome here, whatever stopped the whole.
+/// What is not here was in flight and was dropped, or had not started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped<T, E> {
+    /// What stopped it.
+    pub why: Interrupted,
+    /// The outcomes of the items that had ended, with their indices, in the
+    /// order of the items.
+    pub ended: Vec<(usize, Outcome<T, E>)>,
+}
+
+type OutcomesOf<F> = Outcomes<ValueOf<F>, ErrorOf<F>>;
+type StoppedOf<F> = Stopped<ValueOf<F>, ErrorOf<F>>;
+type HalvesOf<F> = (Vec<(usize, ValueOf<F>)>, Vec<Failure<ErrorOf<F>>>);
+
+/// Why a gather was stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interrupted {
     /// The token was cancelled.
     Cancelled(Cancelled),
-    /// The source panicked, or the progress hook, or a future while it was
-    /// dropped. (A future that panics when polled is an outcome.)
+    /// The source panicked, when it was polled or dropped, or the progress
+    /// hook. (A future that panics, when polled or dropped, is an outcome.)
     Panicked(Panic),
     /// The runtime on which the lanes ran was shut down.
     Shutdown,
@@ -260,7 +283,7 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
     ///
     /// # Errors
     ///
-    /// [`Interrupted::Cancelled`] or [`Interrupted::Panicked`].
+    /// [`Stopped`], with the outcomes of the items that had ended.
     ///
     /// # Cancel safety
     ///
@@ -275,16 +298,16 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
     /// assert_eq!(lengths.collect_in_place().await.unwrap().all().unwrap(), [4, 4]);
     /// # });
     /// ```
-    pub async fn collect_in_place(
-        self,
-    ) -> Result<Outcomes<ValueOf<S::Item>, ErrorOf<S::Item>>, Interrupted> {
+    pub async fn collect_in_place(self) -> Result<OutcomesOf<S::Item>, StoppedOf<S::Item>> {
         let mut outcomes = InOrder::of(&self.source);
-        self.run_in_place(|index, outcome| {
+        let ran = self.run_in_place(|index, outcome| {
             outcomes.put(index, outcome);
             true
-        })
-        .await?;
-        Ok(outcomes.into_vec().into_iter().collect())
+        });
+        match ran.await {
+            Ok(()) => Ok(outcomes.into_vec().into_iter().collect()),
+            Err(why) => Err(Stopped { why, ended: outcomes.into_some() }),
+        }
     }
 
     /// All values in the order of the items, polled in place; at the first
@@ -307,14 +330,22 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
                 true
             }
             Err(outcome) => {
-                failed = Some(Failure::new(index, outcome));
+                let surplus = match failed {
+                    None => failed.replace(Failure::new(index, outcome)),
+                    Some(_) => Some(Failure::new(index, outcome)),
+                };
+                let _ = guard::dropped(surplus);
                 false
             }
         });
-        ran.await.map_err(GatherError::Interrupted)?;
-        match failed {
-            Some(failure) => Err(GatherError::Failed(failure)),
-            None => Ok(values.into_vec()),
+        let ran = ran.await;
+        match (ran, failed) {
+            (Ok(()), Some(failure)) => Err(GatherError::Failed(failure)),
+            (Ok(()), None) => Ok(values.into_vec()),
+            (Err(why), surplus) => {
+                let _ = guard::dropped(surplus);
+                Err(GatherError::Interrupted(why))
+            }
         }
     }
 
@@ -328,14 +359,16 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Gather<S> {
         let token = self.token.unwrap_or_default();
         let mut cancelled = pin!(token.cancelled());
         let mut turn = Turn::new();
-        poll_fn(|context| {
+        let ran = poll_fn(|context| {
             if let Poll::Ready(cause) = cancelled.poll_now(context) {
                 return Poll::Ready(Err(Interrupted::Cancelled(cause)));
             }
             let polled = turn.poll(context, |context| run.poll(context, &mut finish));
             polled.map_err(Interrupted::Panicked)
-        })
-        .await
+        });
+        let ran = ran.await;
+        run.stop(&mut finish);
+        ran
     }
 }
 
@@ -365,25 +398,30 @@ where
     ///
     /// # Errors
     ///
-    /// [`Interrupted`].
+    /// [`Stopped`], with the outcomes of the items that had ended.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it aborts the items, and does not wait for them.
-    pub async fn collect(
-        self,
-    ) -> Result<Outcomes<ValueOf<S::Item>, ErrorOf<S::Item>>, Interrupted> {
+    /// Dropping it aborts the items, and does not wait for them; outcomes are
+    /// lost with it. To keep them under a deadline, let the deadline cancel
+    /// the [`token`](Self::token):
+    /// [`Timeout::or_grace`](crate::timeout::Timeout::or_grace).
+    pub async fn collect(self) -> Result<OutcomesOf<S::Item>, StoppedOf<S::Item>> {
         let kept = Kept::for_outcomes_of(&self.source);
         let mut consumer = self.start(kept);
-        match consumer.join().await {
-            Some(Stop::Interrupted(interrupted)) => Err(interrupted),
-            _ => Ok(consumer.rest().outcomes().into_iter().collect()),
+        let stop = consumer.join().await;
+        let outcomes = consumer.rest().outcomes();
+        match stop {
+            Some(Stop::Interrupted(why)) => Err(Stopped { why, ended: outcomes.into_some() }),
+            _ => Ok(outcomes.into_vec().into_iter().collect()),
         }
     }
 
     /// All values in the order of the items. At the first failure no more
     /// items are started, those in flight are stopped (after the
-    /// [`grace`](Self::grace)) and joined, and then it returns.
+    /// [`grace`](Self::grace)) and joined, and then it returns. All or
+    /// nothing: with the error, the values are dropped. [`collect`](Self::collect)
+    /// keeps them.
     ///
     /// # Panics
     ///
@@ -413,20 +451,21 @@ where
     ///
     /// # Errors
     ///
-    /// [`Interrupted`].
+    /// [`Stopped`], with the outcomes of the items that had ended.
     ///
     /// # Cancel safety
     ///
     /// Dropping it aborts the items, and does not wait for them.
-    pub async fn partition(
-        self,
-    ) -> Result<(Vec<(usize, ValueOf<S::Item>)>, Vec<Failure<ErrorOf<S::Item>>>), Interrupted> {
+    pub async fn partition(self) -> Result<HalvesOf<S::Item>, StoppedOf<S::Item>> {
         self.collect().await.map(Outcomes::halves)
     }
 
     /// Outcomes one by one, with their indices, in the order of the items (or
     /// [`unordered`](Self::unordered)). The items start at once, and run on
     /// while the stream is not polled, until the window is full.
+    ///
+    /// A stream that is stopped gives what has ended first, without what was
+    /// dropped in between, and then what stopped it.
     ///
     /// # Panics
     ///
@@ -458,6 +497,18 @@ impl fmt::Display for Interrupted {
 }
 
 impl std::error::Error for Interrupted {}
+
+impl<T, E> fmt::Display for Stopped<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stopped after {} items had ended: {}", self.ended.len(), self.why)
+    }
+}
+
+impl<T: fmt::Debug, E: fmt::Debug> std::error::Error for Stopped<T, E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.why)
+    }
+}
 
 impl<E: fmt::Display> fmt::Display for GatherError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

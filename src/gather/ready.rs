@@ -25,6 +25,7 @@
 //!
 //! `loom-tests/models/ready.rs`: two slots in one word, a wake-up of each.
 
+use crate::guard;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::unmodelled::OnceLock;
 use crate::sync::{Arc, Mutex};
@@ -102,8 +103,10 @@ impl Ready {
     /// once if it wants to go on, or if a bit of the first `words` words was
     /// set meanwhile.
     pub fn asleep(&self, waker: &Waker, words: usize, go_on: bool) {
-        let before = self.parent.lock().replace(waker.clone());
-        drop(before);
+        // Cloned, and dropped, unlocked: that is foreign code.
+        let waker = waker.clone();
+        let before = self.parent.lock().replace(waker);
+        let _ = guard::dropped(before);
         // ORDERING: Acquire pairs with the Release in `tell`: the bits of those
         // who found the parent awake are seen below (invariant 1).
         self.told.swap(false, Ordering::Acquire);
@@ -129,7 +132,7 @@ impl Ready {
         // (invariant 3).
         if !self.told.swap(true, Ordering::Release) {
             let parent = self.parent.lock().take();
-            parent.into_iter().for_each(Waker::wake);
+            parent.into_iter().for_each(guard::wake);
         }
     }
 }

@@ -8,21 +8,46 @@
 //! waits for any more still counts (as in anyio). Threads are started as they
 //! are needed and stay.
 //!
+//! # Work inside of work
+//!
+//! A closure that blocks on another closure of the same pool (`to_thread`
+//! inside of `to_thread`) could wait for a thread that is waiting as well. So
+//! on a thread of the pool itself nothing waits for another thread of it:
+//!
+//! * a [`Job`] that is polled there while it is still queued runs in place, in
+//!   that poll;
+//! * [`Pool::submit`] runs its closure in place if there is no room, before it
+//!   returns.
+//!
+//! A closure that runs in place shares the thread of the one around it. What
+//! this cannot see: a closure that waits on another thread or runtime for work
+//! of its own pool, and two pools whose closures wait for each other. Those
+//! deadlock, as two locks would.
+//!
+//! # No thread to be had
+//!
+//! If the system starts no thread and the pool has none, each closure that is
+//! queued ends as [`Crash::NoThread`], with the system's error. The next one
+//! that is submitted tries again.
+//!
 //! # States of a job
 //!
 //! | state | holds a permit | dropping its [`Job`] |
 //! |---|---|---|
 //! | waiting to be submitted | no | it is never run |
-//! | queued | yes | cancels it: it is never run |
+//! | queued | yes | cancels it: it is never run, and dropped in its turn |
 //! | running | yes | cancels its token; it is *abandoned* until it ends |
 //! | ended | no | drops the outcome |
 //!
 //! # Invariants
 //!
-//! 1. *Bound*: running <= workers, and running + queued <= permits.
+//! 1. *Bound*: threads <= workers, and running + queued <= permits, but for
+//!    closures that run in place of the one around them.
 //! 2. *The permit outlives the closure*, and is back before the outcome is
 //!    there: whoever has awaited a job can submit the next.
-//! 3. *One outcome*: a job that is dropped with its queue ends as `Cancelled`.
+//! 3. *One outcome*: a job whose queue is closed ends as `Cancelled`. Where a
+//!    destructor panics (of a closure that is not run, of a payload) it ends as
+//!    `Panicked`.
 //!
 //! # Progress
 //!
@@ -44,45 +69,33 @@
 //!
 //! One worker, two jobs; see `loom-tests/models/offload.rs`.
 
+mod job;
+mod task;
+mod workers;
+
+pub use job::Job;
+
 use crate::cancel::Token;
-use crate::outcome::{Cancelled, Outcome, Panic, TimedOut};
-use crate::rt::{self, Hold, Turn};
+use crate::guard;
+#[cfg(doc)]
+use crate::outcome::Crash;
+use crate::outcome::{Cancelled, Outcome};
+use crate::rt;
 use crate::semaphore::{OwnedPermit, Semaphore, TryAcquireError};
-use crate::sync::{Arc, Condvar, Mutex, thread};
-use crate::timeout::{Deadline, deadline::exactly};
-use std::collections::VecDeque;
+use crate::sync::{Arc, thread};
+use crate::timeout::Deadline;
 use std::convert::Infallible;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::OnceLock;
-use std::task::{Context, Poll, Waker};
+use task::{Closure, Task};
+use workers::Shared;
 
 /// A pool of threads for closures that block or compute.
 ///
 /// Dropping it closes it: what is queued is cancelled, what runs runs on.
 pub struct Pool {
     shared: Arc<Shared>,
-}
-
-struct Shared {
-    room: Arc<Semaphore>,
-    workers: usize,
-    inline: bool,
-    state: Mutex<State>,
-    work: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Box<dyn FnOnce() + Send>>,
-    threads: usize,
-    idle: usize,
-    running: usize,
-    abandoned: usize,
-    abandoned_ever: u64,
-    closed: bool,
 }
 
 /// What a pool is doing.
@@ -135,30 +148,6 @@ impl Work {
     }
 }
 
-/// A submitted closure; its future is its outcome.
-#[must_use = "dropping it cancels the closure"]
-pub struct Job<T> {
-    slot: Arc<Slot<T>>,
-    token: Token,
-    /// The closure itself, on a pool that runs in place.
-    inline: Option<Box<dyn FnOnce() + Send>>,
-    turn: Turn,
-}
-
-struct Slot<T> {
-    pool: Arc<Shared>,
-    state: Mutex<SlotState<T>>,
-}
-
-struct SlotState<T> {
-    outcome: Option<Outcome<T, Infallible>>,
-    waker: Option<Waker>,
-    /// On the clock of the waiter, until there is an outcome.
-    hold: Option<Hold>,
-    running: bool,
-    abandoned: bool,
-}
-
 impl Pool {
     /// A pool of at most `workers` threads, that takes `backlog` closures
     /// beyond those that run.
@@ -182,12 +171,13 @@ impl Pool {
     }
 
     fn with(workers: usize, backlog: usize, inline: bool) -> Self {
-        let room = Arc::new(Semaphore::new(workers.saturating_add(backlog)));
-        let state = Mutex::new(State::default());
-        Self { shared: Arc::new(Shared { room, workers, inline, state, work: Condvar::new() }) }
+        Self { shared: Arc::new(Shared::new(workers, backlog, inline)) }
     }
 
     /// Waits for room, in order, and submits `f`.
+    ///
+    /// On a thread of the pool itself it does not wait: if there is no room,
+    /// `f` runs in place before this returns.
     ///
     /// # Errors
     ///
@@ -240,8 +230,19 @@ impl Pool {
         T: Send + 'static,
     {
         let deadline = deadline.into();
+        if self.shared.is_here() {
+            return match Semaphore::try_acquire_owned(&self.shared.room, 1) {
+                Ok(permit) => Ok(self.start(permit, deadline, f)),
+                Err(TryAcquireError::NoPermits) => {
+                    let (job, task) = self.prepare(None, deadline, f);
+                    task.run();
+                    Ok(job)
+                }
+                Err(TryAcquireError::Closed) => Err(SubmitError::Closed(f)),
+            };
+        }
         match rt::holding_the_clock(Semaphore::acquire_owned(&self.shared.room, 1)).await {
-            Ok(permit) => self.start(permit, deadline, f),
+            Ok(permit) => Ok(self.start(permit, deadline, f)),
             Err(_) => Err(SubmitError::Closed(f)),
         }
     }
@@ -257,14 +258,14 @@ impl Pool {
         T: Send + 'static,
     {
         match Semaphore::try_acquire_owned(&self.shared.room, 1) {
-            Ok(permit) => self.start(permit, None, f),
+            Ok(permit) => Ok(self.start(permit, None, f)),
             Err(TryAcquireError::NoPermits) => Err(SubmitError::Full(f)),
             Err(TryAcquireError::Closed) => Err(SubmitError::Closed(f)),
         }
     }
 
     /// Submits `f` and waits for its outcome; `Cancelled` if the pool is
-    /// closed.
+    /// closed, `Crashed` if there is no thread to be had.
     ///
     /// # Cancel safety
     ///
@@ -293,246 +294,56 @@ impl Pool {
     {
         match self.submit_by(deadline, f).await {
             Ok(job) => job.await,
-            Err(_) => Outcome::Cancelled(closed()),
+            Err(refused) => {
+                guard::and_dropped(Outcome::Cancelled(closed()), guard::dropped(refused))
+            }
         }
     }
 
     /// Takes no more work. What is queued is cancelled, what runs runs on.
     pub fn close(&self) {
-        self.shared.room.close();
-        let queue = {
-            let mut state = self.shared.state.lock();
-            state.closed = true;
-            std::mem::take(&mut state.queue)
-        };
-        self.shared.work.notify_all();
-        // Unlocked: dropping a closure runs what it holds.
-        drop(queue);
+        self.shared.close();
     }
 
     /// What it is doing now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let state = self.shared.state.lock();
-        Stats {
-            running: state.running,
-            queued: state.queue.len(),
-            abandoned: state.abandoned,
-            abandoned_ever: state.abandoned_ever,
-        }
+        self.shared.stats()
     }
 
-    fn start<T, F>(
-        &self,
-        permit: OwnedPermit,
-        deadline: Option<Deadline>,
-        f: F,
-    ) -> Result<Job<T>, SubmitError<F>>
+    fn start<T, F>(&self, permit: OwnedPermit, deadline: Option<Deadline>, f: F) -> Job<T>
     where
         F: FnOnce(&Work) -> T + Send + 'static,
         T: Send + 'static,
     {
-        let state =
-            SlotState { outcome: None, waker: None, hold: None, running: false, abandoned: false };
-        let slot = Arc::new(Slot { pool: Arc::clone(&self.shared), state: Mutex::new(state) });
-        let token = Token::new();
-        let work = Work { token: token.clone(), deadline };
-        let promise = Promise { slot: Some(Arc::clone(&slot)), permit: Some(permit) };
-        let task: Box<dyn FnOnce() + Send> = Box::new(move || promise.keep(&work, f));
-        let mut job = Job { slot, token, inline: None, turn: Turn::new() };
+        let (mut job, task) = self.prepare(Some(permit), deadline, f);
         if self.shared.inline {
-            job.inline = Some(task);
+            job.run_when_polled(task);
         } else {
-            self.shared.push(task);
+            job.is_queued_as(self.shared.push(task));
         }
-        Ok(job)
+        job
+    }
+
+    fn prepare<T, F>(
+        &self,
+        permit: Option<OwnedPermit>,
+        deadline: Option<Deadline>,
+        f: F,
+    ) -> (Job<T>, Box<dyn Task>)
+    where
+        F: FnOnce(&Work) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let work = Work { token: Token::new(), deadline };
+        let job = Job::new(&self.shared, &work.token);
+        let task = Box::new(Closure::new(f, work, job.promise(permit)));
+        (job, task)
     }
 }
 
 fn closed() -> Cancelled {
     Cancelled::because("the pool was closed")
-}
-
-impl Shared {
-    fn push(self: &Arc<Self>, task: Box<dyn FnOnce() + Send>) {
-        let (notify, grow) = {
-            let mut state = self.state.lock();
-            if state.closed {
-                drop(state);
-                // Its promise says that it was cancelled.
-                drop(task);
-                return;
-            }
-            state.queue.push_back(task);
-            let grow = state.idle < state.queue.len() && state.threads < self.workers;
-            state.threads += usize::from(grow);
-            (state.idle > 0, grow)
-        };
-        if grow {
-            let shared = Arc::clone(self);
-            let name = "selvedge-offload".to_owned();
-            if thread::Builder::new().name(name).spawn(move || shared.serve()).is_err() {
-                let mut state = self.state.lock();
-                state.threads -= 1;
-                // Others will come to it; if there are none, nobody will.
-                let stuck = if state.threads == 0 { state.queue.pop_back() } else { None };
-                drop(state);
-                drop(stuck);
-            }
-        }
-        if notify {
-            self.work.notify_one();
-        }
-    }
-
-    /// A worker's life.
-    fn serve(&self) {
-        let mut state = self.state.lock();
-        loop {
-            if let Some(task) = state.queue.pop_front() {
-                drop(state);
-                // What panics here is the end of a value that nobody wanted.
-                let _ = catch_unwind(AssertUnwindSafe(task));
-                state = self.state.lock();
-            } else if state.closed {
-                state.threads -= 1;
-                return;
-            } else {
-                state.idle += 1;
-                state = self.work.wait(state);
-                state.idle -= 1;
-            }
-        }
-    }
-}
-
-/// What a task owes its job: an outcome, whatever becomes of it, and the
-/// permit, before that.
-struct Promise<T> {
-    slot: Option<Arc<Slot<T>>>,
-    permit: Option<OwnedPermit>,
-}
-
-impl<T> Promise<T> {
-    fn keep<F: FnOnce(&Work) -> T>(mut self, work: &Work, f: F) {
-        let slot = self.slot.as_ref().expect("kept once");
-        if let Err(cancelled) = work.token.check() {
-            drop(f);
-            return self.publish(Outcome::Cancelled(cancelled));
-        }
-        if let Some(deadline) = work.deadline
-            && deadline.has_passed()
-        {
-            drop(f);
-            let timed_out = TimedOut::new(deadline.name(), deadline.allowance());
-            return self.publish(Outcome::TimedOut(timed_out));
-        }
-        // Counted in one step with the job's own state, so that a job that is
-        // dropped meanwhile is abandoned or not, and the count knows.
-        {
-            let mut state = slot.state.lock();
-            state.running = true;
-            slot.pool.state.lock().running += 1;
-        }
-        let result = catch_unwind(AssertUnwindSafe(|| exactly(work.deadline, || f(work))));
-        {
-            let mut state = slot.state.lock();
-            state.running = false;
-            let mut pool = slot.pool.state.lock();
-            pool.running -= 1;
-            pool.abandoned -= usize::from(state.abandoned);
-        }
-        self.publish(match result {
-            Ok(value) => Outcome::Ok(value),
-            Err(payload) => Outcome::Panicked(Panic::from_payload(&*payload)),
-        });
-    }
-
-    fn publish(&mut self, outcome: Outcome<T, Infallible>) {
-        let Some(slot) = self.slot.take() else { return };
-        // Invariant 2.
-        drop(self.permit.take());
-        let (waker, hold) = {
-            let mut state = slot.state.lock();
-            state.outcome = Some(outcome);
-            (state.waker.take(), state.hold.take())
-        };
-        waker.into_iter().for_each(Waker::wake);
-        // The clock may move once the waiter knows.
-        drop(hold);
-    }
-}
-
-impl<T> Drop for Promise<T> {
-    fn drop(&mut self) {
-        self.publish(Outcome::Cancelled(closed()));
-    }
-}
-
-impl<T> Job<T> {
-    /// The token that the closure sees: cancelling it asks it to stop.
-    #[must_use]
-    pub fn token(&self) -> &Token {
-        &self.token
-    }
-}
-
-// Nothing in it is pinned.
-impl<T> Unpin for Job<T> {}
-
-impl<T> Future for Job<T> {
-    type Output = Outcome<T, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut turn = std::mem::take(&mut self.turn);
-        let polled = turn.poll(context, |context| self.poll_now(context));
-        self.turn = turn;
-        polled
-    }
-}
-
-impl<T> Job<T> {
-    fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Outcome<T, Infallible>> {
-        if let Some(task) = self.inline.take() {
-            task();
-        }
-        let first = {
-            let mut state = self.slot.state.lock();
-            if let Some(outcome) = state.outcome.take() {
-                return Poll::Ready(outcome);
-            }
-            state.waker.is_none()
-        };
-        // Unlocked: both are foreign code.
-        let waker = context.waker().clone();
-        let hold = if first { rt::hold_clock() } else { None };
-        let mut state = self.slot.state.lock();
-        if let Some(outcome) = state.outcome.take() {
-            drop(state);
-            return Poll::Ready(outcome);
-        }
-        let before = state.waker.replace(waker);
-        if hold.is_some() {
-            state.hold = hold;
-        }
-        drop(state);
-        drop(before);
-        Poll::Pending
-    }
-}
-
-impl<T> Drop for Job<T> {
-    fn drop(&mut self) {
-        self.token.cancel_because("nobody waits for it any more");
-        let mut state = self.slot.state.lock();
-        let _hold = state.hold.take();
-        if state.running {
-            state.abandoned = true;
-            let mut pool = self.slot.pool.state.lock();
-            pool.abandoned += 1;
-            pool.abandoned_ever += 1;
-        }
-    }
 }
 
 impl Drop for Pool {
@@ -582,12 +393,6 @@ where
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for Job<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("token", &self.token).finish_non_exhaustive()
     }
 }
 

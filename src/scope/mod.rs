@@ -27,6 +27,27 @@
 //! 4. *Cancel is never swallowed*: a scope whose token was cancelled before
 //!    its body ended has the outcome `Cancelled`, whatever the body returned
 //!    (or the failure of the child that caused it).
+//! 5. *Nested*: a scope that was begun inside of another (in its body, a child
+//!    or a cleanup) has ended before that one goes on, whatever became of its
+//!    caller: the end of a dropped scope is a *guest* of the enclosing one.
+//! 6. *Destructors*: a body, a child or a cleanup whose destructor panics has
+//!    the outcome `Panicked`, unless it had failed before. It stops nothing
+//!    else.
+//!
+//! # Nested scopes
+//!
+//! A scope waits in two places for the scopes that were dropped inside of it:
+//! in its join, for those of its body and its children, and after a cleanup,
+//! for those of that cleanup. Graces and deadlines are not clipped: each
+//! cleanup has the allowance that it was registered with. So a cancelled scope
+//! ends after at most its own grace, then the longest of the inner scopes'
+//! ends (each of which is the grace and the cleanups of that scope), then its
+//! own cleanups, each with the ends of the scopes inside of it.
+//!
+//! The enclosing scope is the one in which the future of [`Builder::run`] was
+//! first polled. It is known to the tasks of [`Scope::spawn`] and to the items
+//! of a gather, whose end is a guest in the same way. A task that was spawned
+//! on the runtime directly is not inside of any scope.
 //!
 //! # Progress
 //!
@@ -35,9 +56,9 @@
 //!
 //! # Cancellation
 //!
-//! Dropping the future of [`Builder::run`] drops the body there and then, and
-//! hands the rest of the sequence to a task that nobody awaits: it runs, but
-//! the caller does not learn when. What nobody can promise: cleanup after the
+//! Dropping the future of [`Builder::run`] drops the body immediately, and
+//! hands the rest of the sequence to a task that the enclosing scope waits
+//! for. If there is none, the caller does not learn when it ends. What nobody can promise: cleanup after the
 //! runtime was shut down, and cleanup of a future given to `mem::forget`.
 //!
 //! # Model bounds
@@ -45,17 +66,22 @@
 //! One body, one child, one cleanup; see `loom-tests/models/scope.rs`, and
 //! `cancel_points.rs` beside it for a cancel and a drop at every poll.
 
+pub(crate) mod guests;
+mod run;
+
 use crate::cancel::Token;
-use crate::outcome::{Cancelled, Outcome, Panic};
-use crate::rt::{self, Abort, Handle};
+use crate::guard::{self, Each};
+use crate::outcome::Outcome;
+use crate::rt::{Abort, Handle};
 use crate::shown::Few;
 use crate::sync::{Arc, Mutex};
-use crate::timeout::{self, Timer, inherit};
+use crate::timeout::{self, inherit};
+use guests::{Guests, inside};
+use run::{Handover, Running, run_body};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -67,7 +93,7 @@ pub struct Builder<E> {
     token: Token,
     grace: Duration,
     cleanup_within: Duration,
-    cleanups: Vec<Cleanup<E>>,
+    cleanups: Each<Cleanup<E>>,
 }
 
 struct Cleanup<E> {
@@ -109,15 +135,16 @@ struct Inner<E> {
     cleanup_within: Duration,
     runtime: Handle,
     state: Mutex<State<E>>,
+    guests: Arc<Guests>,
 }
 
 struct State<E> {
-    cleanups: Vec<Cleanup<E>>,
+    cleanups: Each<Cleanup<E>>,
     /// Children by number, for as long as they live: with a handle once they
     /// have one.
     children: BTreeMap<u64, Option<Abort>>,
     spawned: u64,
-    failed: Option<Outcome<std::convert::Infallible, E>>,
+    failed: Option<Outcome<Infallible, E>>,
     /// No more children are taken; and if they are being dropped.
     closed: bool,
     aborting: bool,
@@ -148,7 +175,7 @@ pub fn scope<E: Send + 'static>() -> Builder<E> {
         token: Token::new(),
         grace: Duration::ZERO,
         cleanup_within: Duration::from_secs(5),
-        cleanups: Vec::new(),
+        cleanups: Each::new(Vec::new()),
     }
 }
 
@@ -215,153 +242,72 @@ impl<E: Send + 'static> Builder<E> {
             cleanup_within: self.cleanup_within,
             runtime: Handle::current(),
             state: Mutex::new(state),
+            guests: Arc::default(),
         });
-        let mut handover = Handover(Some(Arc::clone(&inner)));
+        let mut handover = Handover { inner: Some(Arc::clone(&inner)), outer: guests::current() };
         let outcome = run_body(&inner, body).await;
         if !outcome.is_ok() {
             inner.token.cancel_because("the body of the scope did not succeed");
         }
-        let draining = inner.runtime.spawn(drain(Arc::clone(&inner)));
-        handover.0 = None;
-        let drained = draining.await;
-        let (cleanup, drained) = drained.map_or((Vec::new(), false), |cleanup| (cleanup, true));
+        let drained = match handover.drain() {
+            Some(draining) => draining.await,
+            None => None,
+        };
+        let (cleanup, drained) =
+            drained.map_or((Vec::new(), false), |cleanup| (cleanup.into_vec(), true));
         let failed = inner.state.lock().failed.take();
         let outcome = match (outcome, failed) {
             // The cause of the cancellation says more than it.
-            (Outcome::Ok(_) | Outcome::Cancelled(_), Some(failed)) => failed.widen(),
+            (outcome @ (Outcome::Ok(_) | Outcome::Cancelled(_)), Some(failed)) => {
+                let _ = guard::dropped(outcome);
+                failed.widen()
+            }
             (Outcome::Ok(value), None) => match inner.token.check() {
-                Err(cancelled) => Outcome::Cancelled(cancelled),
+                Err(by) => guard::and_dropped(Outcome::Cancelled(by), guard::dropped(value)),
                 Ok(()) => Outcome::Ok(value),
             },
-            (outcome, _) => outcome,
+            (outcome, surplus) => {
+                let _ = guard::dropped(surplus);
+                outcome
+            }
         };
         Exit { outcome, cleanup, drained }
     }
 }
 
-/// Polls the body until it ends, or the scope is cancelled and its grace over.
-async fn run_body<T, E, F, B>(inner: &Arc<Inner<E>>, body: F) -> Outcome<T, E>
-where
-    F: FnOnce(Scope<E>) -> B,
-    B: Future<Output = Result<T, E>>,
-{
-    let scope = Scope { inner: Arc::clone(inner) };
-    let body = match catch_unwind(AssertUnwindSafe(|| body(scope))) {
-        Ok(body) => body,
-        Err(payload) => return Outcome::Panicked(Panic::from_payload(&*payload)),
-    };
-    let mut body = pin!(body);
-    let mut cancelled = pin!(inner.token.cancelled());
-    let mut cause = None;
-    let mut grace = pin!(None);
-    poll_fn(|context| {
-        if cause.is_none()
-            && let Poll::Ready(by) = cancelled.poll_now(context)
-        {
-            cause = Some(by);
-            grace.set(Some(rt::sleep(inner.grace)));
-        }
-        if let Some(by) = &cause
-            && inner.grace.is_zero()
-        {
-            return Poll::Ready(Outcome::Cancelled(by.clone()));
-        }
-        match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(context))) {
-            Err(payload) => Poll::Ready(Outcome::Panicked(Panic::from_payload(&*payload))),
-            // Invariant 4.
-            Ok(Poll::Ready(result)) => Poll::Ready(match cause.take() {
-                Some(by) => Outcome::Cancelled(by),
-                None => result.into(),
-            }),
-            Ok(Poll::Pending) => {
-                let over = grace.as_mut().as_pin_mut().map(|grace| grace.poll(context));
-                match (over, &cause) {
-                    (Some(Poll::Ready(())), Some(by)) => {
-                        Poll::Ready(Outcome::Cancelled(by.clone()))
-                    }
-                    _ => Poll::Pending,
-                }
-            }
-        }
-    })
-    .await
-}
-
-/// Hands the end of the scope to a task, if `run` is dropped.
-struct Handover<E: Send + 'static>(Option<Arc<Inner<E>>>);
-
-impl<E: Send + 'static> Drop for Handover<E> {
-    fn drop(&mut self) {
-        if let Some(inner) = self.0.take() {
-            inner.token.cancel_with(&Cancelled::because("the scope was dropped"));
-            let runtime = inner.runtime.clone();
-            drop(runtime.spawn(drain(inner)));
-        }
-    }
-}
-
-/// Request, grace, abort, join, cleanup.
-async fn drain<E: Send + 'static>(inner: Arc<Inner<E>>) -> Vec<Cleaned<E>> {
-    let mut cancelled = pin!(inner.token.cancelled());
-    // All went well so far: children have all the time they want.
-    poll_fn(|context| {
-        let joined = inner.poll_join(context);
-        if joined.is_ready() { joined } else { cancelled.poll_now(context).map(drop) }
-    })
-    .await;
-    let mut grace = pin!(rt::sleep(inner.grace));
-    poll_fn(|context| {
-        let joined = inner.poll_join(context);
-        if joined.is_ready() || inner.grace.is_zero() {
-            return Poll::Ready(());
-        }
-        grace.as_mut().poll(context)
-    })
-    .await;
-    let aborts: Vec<Abort> = {
-        let mut state = inner.state.lock();
-        (state.closed, state.aborting) = (true, true);
-        state.children.values().flatten().cloned().collect()
-    };
-    aborts.iter().for_each(Abort::abort);
-    poll_fn(|context| inner.poll_join(context)).await;
-
-    let mut cleaned = Vec::new();
-    loop {
-        let next = {
-            let mut state = inner.state.lock();
-            let next = state.cleanups.pop();
-            state.cleaning |= next.is_none();
-            next
-        };
-        let Some(Cleanup { name, within, mut future }) = next else { return cleaned };
-        let mut timer = pin!(Timer::relative(within));
-        let outcome = poll_fn(|context| {
-            let polled = catch_unwind(AssertUnwindSafe(|| {
-                timer.as_mut().poll(context, |context| future.as_mut().poll(context))
-            }));
-            match polled {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(Ok(result))) => Poll::Ready(result.into()),
-                Ok(Poll::Ready(Err(elapsed))) => Poll::Ready(Outcome::TimedOut(elapsed.into())),
-                Err(payload) => Poll::Ready(Outcome::Panicked(Panic::from_payload(&*payload))),
-            }
-        })
-        .await;
-        cleaned.push(Cleaned { name, outcome });
-    }
-}
-
 impl<E> Inner<E> {
-    /// Ready when no child is alive; then none is taken any more.
+    /// Ready when no child and no guest is left; then no child is taken any
+    /// more.
     fn poll_join(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.state.lock();
-        if state.children.is_empty() {
-            state.closed = true;
-            return Poll::Ready(());
+        loop {
+            // Cloned, and dropped, unlocked: that is foreign code.
+            let waker = context.waker().clone();
+            let mut state = self.state.lock();
+            if !state.children.is_empty() {
+                let before = state.join.replace(waker);
+                drop(state);
+                let _ = guard::dropped(before);
+                return Poll::Pending;
+            }
+            // What a child left behind came before the child was gone.
+            if self.guests.are_gone() {
+                state.closed = true;
+                drop(state);
+                let _ = guard::dropped(waker);
+                return Poll::Ready(());
+            }
+            drop(state);
+            let _ = guard::dropped(waker);
+            if self.guests.poll_gone(context).is_pending() {
+                return Poll::Pending;
+            }
         }
-        state.join = Some(context.waker().clone());
-        Poll::Pending
+    }
+}
+
+impl<E> Drop for State<E> {
+    fn drop(&mut self) {
+        let _ = guard::dropped(self.failed.take());
     }
 }
 
@@ -371,25 +317,43 @@ struct Child<E> {
     key: u64,
 }
 
+impl<E> Child<E> {
+    /// The first failure is the scope's.
+    fn fail(&self, failed: Outcome<Infallible, E>) {
+        let mut state = self.inner.state.lock();
+        let surplus = match state.failed {
+            None => state.failed.replace(failed),
+            Some(_) => Some(failed),
+        };
+        drop(state);
+        let _ = guard::dropped(surplus);
+        self.inner.token.cancel_because("a child of the scope failed");
+    }
+}
+
 impl<E> Drop for Child<E> {
     fn drop(&mut self) {
         let mut state = self.inner.state.lock();
         let abort = state.children.remove(&self.key);
         let join = if state.children.is_empty() { state.join.take() } else { None };
         drop(state);
-        join.into_iter().for_each(Waker::wake);
+        join.into_iter().for_each(guard::wake);
         drop(abort);
     }
 }
 
 impl<E: Send + 'static> Scope<E> {
     /// Runs `child` as a task of the scope. Its first failure (an error or a
-    /// panic) cancels the scope and is its outcome. `false` if the scope has
-    /// ended: the child is dropped.
+    /// panic, in a poll or in its destructor) cancels the scope and is its
+    /// outcome. `false` if the scope has ended: the child is dropped.
     ///
     /// The child can read the deadline that the caller can read
     /// ([`timeout::current`]), since it does not outlive the scope; the scope
     /// does not stop it then.
+    ///
+    /// # Panics
+    ///
+    /// With what the destructor of a child that was not taken panics with.
     pub fn spawn<F>(&self, child: F) -> bool
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -405,7 +369,8 @@ impl<E: Send + 'static> Scope<E> {
             key
         };
         let place = Child { inner: Arc::clone(&self.inner), key };
-        let task = self.inner.runtime.spawn(inherit(timeout::current(), run_child(place, child)));
+        let child = inside(Some(Arc::clone(&self.inner.guests)), Running::new(place, child));
+        let task = self.inner.runtime.spawn(inherit(timeout::current(), child));
         let abort = task.abort_handle();
         drop(task);
         let mut state = self.inner.state.lock();
@@ -424,6 +389,10 @@ impl<E: Send + 'static> Scope<E> {
 
     /// Registers a cleanup, for what the body has just acquired. `false` if
     /// the cleanups have all run: it is dropped.
+    ///
+    /// # Panics
+    ///
+    /// With what the destructor of a cleanup that was not taken panics with.
     pub fn on_exit<F>(&self, name: &'static str, cleanup: F) -> bool
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -447,24 +416,6 @@ impl<E: Send + 'static> Scope<E> {
     /// Cancels the scope, from inside or outside of its body.
     pub fn cancel_because(&self, cause: &str) -> bool {
         self.inner.token.cancel_because(cause)
-    }
-}
-
-async fn run_child<E, F>(place: Child<E>, child: F)
-where
-    F: Future<Output = Result<(), E>>,
-{
-    let outcome = {
-        let mut child = pin!(child);
-        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| child.as_mut().poll(context))) {
-            Ok(polled) => polled.map(Outcome::from),
-            Err(payload) => Poll::Ready(Outcome::Panicked(Panic::from_payload(&*payload))),
-        })
-        .await
-    };
-    if let Err(failed) = outcome.into_result() {
-        place.inner.state.lock().failed.get_or_insert(failed);
-        place.inner.token.cancel_because("a child of the scope failed");
     }
 }
 
