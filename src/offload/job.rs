@@ -53,8 +53,10 @@ struct State<T> {
     /// On the clock of the waiter, until there is an outcome.
     hold: Option<Hold>,
     running: bool,
-    /// Its job was dropped.
+    /// Its job was dropped,
     unwanted: bool,
+    /// while it ran.
+    abandoned: bool,
 }
 
 impl<T> Slot<T> {
@@ -71,7 +73,7 @@ impl<T> Slot<T> {
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
         state.running = false;
-        self.pool.end(state.unwanted);
+        self.pool.end(state.abandoned);
     }
 
     /// The outcome is there.
@@ -101,8 +103,14 @@ impl<T> Drop for State<T> {
 
 impl<T> Job<T> {
     pub(super) fn new(pool: &Arc<Shared>, token: &Token) -> Self {
-        let state =
-            State { outcome: None, waker: None, hold: None, running: false, unwanted: false };
+        let state = State {
+            outcome: None,
+            waker: None,
+            hold: None,
+            running: false,
+            unwanted: false,
+            abandoned: false,
+        };
         let slot = Arc::new(Slot { pool: Arc::clone(pool), state: Mutex::new(state) });
         Self { slot, token: token.clone(), run: Run::Queued(None), turn: Turn::new() }
     }
@@ -193,6 +201,7 @@ impl<T> Drop for Job<T> {
             let mut state = self.slot.state.lock();
             state.unwanted = true;
             if state.running {
+                state.abandoned = true;
                 self.slot.pool.abandon();
             }
             (state.outcome.take(), state.hold.take())
