@@ -346,7 +346,7 @@ fn a_source_is_not_pulled_after_its_end() {
             };
             assert_eq!(workers(n).map(source(), |x| x), [1, 2, 3]);
             assert_eq!(pulls.get(), 4);
-            workers(n).stream(
+            workers(n).stream_here(
                 source(),
                 |x| x,
                 |mut results| {

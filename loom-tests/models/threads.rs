@@ -11,7 +11,7 @@ use super::kit::Model;
 use super::kit::drops::Drops;
 use selvedge::sync::cell::UnsafeCell;
 use selvedge::sync::{Arc, Condvar, Mutex, thread};
-use selvedge::threads::{OnError, Pool, Threads};
+use selvedge::threads::{OnError, Pool, Results, Threads};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex as Unseen;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -310,26 +310,37 @@ fn a_helper_that_expires_is_replaced() {
 /// Items that were pulled and not handed out are never more than the window.
 #[test]
 fn the_window_is_never_exceeded() {
-    model("threads::the_window_is_never_exceeded").reaches([2], || {
-        on_a_pool(1, |pool| {
-            let (outstanding, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            let source = (0..3).inspect(|_| {
-                let now = outstanding.fetch_add(1, Ordering::Relaxed) + 1;
-                most.fetch_max(now, Ordering::Relaxed);
-            });
-            pair(pool).window(selvedge::nz!(2)).stream(
-                source,
-                |n| n,
-                |results| {
-                    for (expected, n) in results.enumerate() {
-                        assert_eq!(n, expected);
-                        outstanding.fetch_sub(1, Ordering::Relaxed);
-                    }
-                },
-            );
-            most.into_inner()
-        })
-    });
+    model("threads::the_window_is_never_exceeded").reaches([2], || most_outstanding(false));
+}
+
+/// The same where a helper pulls, which may come too late to pull ahead.
+#[test]
+fn the_window_is_never_exceeded_by_a_helper() {
+    let model = model("threads::the_window_is_never_exceeded_by_a_helper").preemptions(2);
+    model.reaches([1, 2], || most_outstanding(true));
+}
+
+fn most_outstanding(live: bool) -> usize {
+    on_a_pool(1, move |pool| {
+        let (outstanding, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let source = (0..3).inspect(|_| {
+            let now = outstanding.fetch_add(1, Ordering::Relaxed) + 1;
+            most.fetch_max(now, Ordering::Relaxed);
+        });
+        let take = |results: Results<'_, usize>| {
+            for (expected, n) in results.enumerate() {
+                assert_eq!(n, expected);
+                outstanding.fetch_sub(1, Ordering::Relaxed);
+            }
+        };
+        let threads = pair(pool).window(selvedge::nz!(2));
+        if live {
+            threads.stream(source, |n| n, take);
+        } else {
+            threads.stream_here(source, |n| n, take);
+        }
+        most.into_inner()
+    })
 }
 
 /// Maps nest on a pool with a single helper: nobody waits for help that cannot
@@ -398,5 +409,44 @@ fn the_first_error_seen_is_either() {
             assert_eq!(usize::from(error.clone().into_error().unwrap()), error.index);
             error.index
         })
+    });
+}
+
+/// The next item comes only when the result before it has been handed out,
+/// though the window has room for it: by whoever pulls and whoever works.
+#[test]
+fn results_are_handed_out_while_the_source_blocks() {
+    let model = model("threads::results_are_handed_out_while_the_source_blocks");
+    model.preemptions(2).holds(|| handed_out_meanwhile(2, 2));
+}
+
+/// The same with a pool that can only pull.
+#[test]
+fn results_are_handed_out_though_no_helper_works() {
+    let model = model("threads::results_are_handed_out_though_no_helper_works");
+    model.preemptions(2).holds(|| handed_out_meanwhile(1, 3));
+}
+
+fn handed_out_meanwhile(helpers: usize, items: u8) {
+    on_a_pool(helpers, move |pool| {
+        let (handed, more) = (Mutex::new(0), Condvar::new());
+        let source = (0..items).inspect(|n| {
+            let mut handed = handed.lock();
+            while *handed < *n {
+                handed = more.wait(handed);
+            }
+        });
+        pair(pool).window(selvedge::nz!(2)).stream(
+            source,
+            |n| n + 10,
+            |results| {
+                for (expected, n) in (10..).zip(results) {
+                    assert_eq!(n, expected);
+                    *handed.lock() += 1;
+                    more.notify_one();
+                }
+            },
+        );
+        assert_eq!(*handed.lock(), items);
     });
 }

@@ -341,7 +341,7 @@ where
             .max_workers(self.workers)
             .window(self.workers.saturating_mul(BLOCKS_PER_WORKER))
             .chunk(NonZeroUsize::MIN)
-            .stream(
+            .stream_here(
                 blocks,
                 |block| worker.work(block),
                 |mut reports| reports.try_for_each(|report| sum.add(report).map(&mut progress)),

@@ -85,6 +85,8 @@ pub(super) struct Call {
     workers: Workers,
     /// No more helpers than this, whatever the number of workers.
     most: usize,
+    /// So many helpers more than workers beside the caller.
+    beside: usize,
     state: Mutex<State>,
     left: Condvar,
 }
@@ -144,7 +146,10 @@ impl Crew {
     pub(super) fn ask(&self) {
         {
             let mut state = self.call.state.lock();
-            let most = self.call.most.min(self.call.workers.count() - 1);
+            let most = self
+                .call
+                .most
+                .min((self.call.workers.count() - 1).saturating_add(self.call.beside));
             if state.errand.is_none() || state.asked >= most {
                 return;
             }
@@ -181,7 +186,9 @@ impl Drop for Dismiss<'_> {
 
 impl Pool {
     /// Runs `body` on this thread, which is one of the `workers`, while the
-    /// others, at most `most`, run `work` as far as they were asked to. When it returns or unwinds, no helper is in `work` and none will be.
+    /// others, at most `most`, and `beside` more, run `work` as far as they were
+    /// asked to. When it returns or unwinds, no helper is in `work` and none
+    /// will be.
     ///
     /// `body` must see to it that `work` ends: this waits for helpers inside.
     ///
@@ -192,12 +199,14 @@ impl Pool {
         &self,
         workers: Workers,
         most: usize,
+        beside: usize,
         work: &(impl Fn(&Crew) + Sync),
         body: impl FnOnce(&Crew) -> O,
     ) -> O {
         let errand = Some(Errand::new(work));
         let state = State { errand, inside: 0, entered: 0, asked: 0, escaped: None };
-        let call = Arc::new(Call { workers, most, state: Mutex::new(state), left: Condvar::new() });
+        let (state, left) = (Mutex::new(state), Condvar::new());
+        let call = Arc::new(Call { workers, most, beside, state, left });
         let crew = Crew { call, quarters: Arc::clone(self.quarters()) };
         let result = {
             let _dismiss = Dismiss(&crew);

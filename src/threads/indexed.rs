@@ -100,7 +100,7 @@ where
         };
         let helpers = len.saturating_sub(1);
         let outcome = caught(|| {
-            pool.crew(limits.workers, helpers, &|crew: &Crew| job.work(crew, None), |crew| {
+            pool.crew(limits.workers, helpers, 0, &|crew: &Crew| job.work(crew, None), |crew| {
                 if helpers > 0 {
                     crew.ask();
                 }

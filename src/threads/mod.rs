@@ -22,7 +22,9 @@
 //!
 //! The thread that calls is one of the workers, and the only one that pulls
 //! the source, so the source need not be `Send` and closure and items may
-//! borrow from its stack. The others are helpers from one pool for the
+//! borrow from its stack. ([`stream`](Threads::stream) is the exception: a
+//! helper pulls, others work, and the caller hands out what is finished even
+//! while the source blocks.) The others are helpers from one pool for the
 //! process, spawned when first needed, kept for ten seconds when idle, at
 //! most 1,024. The number of helpers follows `max_workers` and not the number
 //! of cores: closures that block can be many. A call never waits for a helper
@@ -46,7 +48,7 @@
 //! # Progress
 //!
 //! A caller that has nothing to do waits only for items that a helper has
-//! started. It never runs another job's items meanwhile, so maps nest without
+//! started (of a stream: also for its source). It never runs another job's items meanwhile, so maps nest without
 //! deadlock and without unrelated work on the stack.
 //!
 //! # Cancellation
@@ -66,6 +68,7 @@
 mod crew;
 mod error;
 mod indexed;
+mod live;
 mod pace;
 mod pool;
 mod results;
@@ -82,6 +85,7 @@ use crate::guard::Each;
 use crate::outcome::Outcome;
 use crate::sync::Mutex;
 use indexed::Indexed;
+use live::Live;
 use pace::Pace;
 use results::{Driver, Hook, Limits};
 use std::fmt;
@@ -355,16 +359,30 @@ impl<'a> Threads<'a> {
         self.run(xs.into_iter(), Caught(f), EAGER_AHEAD, all)
     }
 
-    /// Gives `body` the results of `f`, lazily and in input order.
+    /// Gives `body` the results of `f`, lazily and in input order, each as soon
+    /// as it and those before it are finished.
     ///
-    /// Nothing is pulled before the first result is asked for. From then on
-    /// the source is pulled, on this thread and inside `next`, as far ahead as
-    /// [`window`](Self::window) allows, so endless sources are fine. When
-    /// `body` returns or panics, or drops the results, the work stops; this
-    /// call returns when the last item under way is finished.
+    /// Nothing is pulled before the first result is asked for. From then on a
+    /// helper pulls the source, as far ahead as [`window`](Self::window)
+    /// allows, so endless sources are fine, and so are sources that block: what
+    /// is finished meanwhile is handed out, and what `body` does with a result
+    /// may be what the source waits for. A source that is not `Send` goes to
+    /// [`stream_here`](Self::stream_here).
+    ///
+    /// Helpers do the items, at most [`max_workers`](Self::max_workers) at once;
+    /// the calling thread pulls and works only when it owes no result. With one
+    /// worker it does everything, one item after the other.
     ///
     /// A closure that returns `Result` makes a stream of results: collect it
     /// into a `Result<Vec<_>, _>` to stop at the first error in order.
+    ///
+    /// # Cancel safety
+    ///
+    /// When `body` returns or panics, or drops the results, the work stops:
+    /// nothing is pulled or started any more. This call returns when the last
+    /// item under way is finished and the source has returned from the pull it
+    /// is in. Nothing interrupts a source that blocks: `body` must close the
+    /// queue, socket or channel that the source reads before it returns early.
     ///
     /// # Panics
     ///
@@ -372,15 +390,71 @@ impl<'a> Threads<'a> {
     /// (see [`Results`]).
     ///
     /// ```
-    /// use selvedge::{nz, threads::Threads};
+    /// use selvedge::{nz, queue, threads::Threads};
     ///
     /// let lines = "5\n7\nx\n9".lines();
     /// let sum = Threads::new().window(nz!(64)).stream(lines, str::parse::<u32>, |results| {
     ///     results.map_while(Result::ok).sum::<u32>()
     /// });
     /// assert_eq!(sum, 12);
+    ///
+    /// // Results that feed the source.
+    /// let (tx, rx) = queue::unbounded();
+    /// tx.send(27_u32)?;
+    /// let next = |n| if n % 2 == 0 { n / 2 } else { 3 * n + 1 };
+    /// let steps = Threads::new().stream(rx.iter(), next, |results| {
+    ///     let mut steps = 0;
+    ///     for n in results {
+    ///         steps += 1;
+    ///         if n == 1 {
+    ///             tx.close();
+    ///         } else {
+    ///             tx.send(n).expect("open");
+    ///         }
+    ///     }
+    ///     steps
+    /// });
+    /// assert_eq!(steps, 111);
+    /// # Ok::<(), queue::SendError<u32>>(())
     /// ```
     pub fn stream<I, R, F, B, O>(&self, xs: I, f: F, body: B) -> O
+    where
+        I: IntoIterator<Item: Send, IntoIter: Send>,
+        R: Send,
+        F: Fn(I::Item) -> R + Sync,
+        B: FnOnce(Results<'_, R>) -> O,
+    {
+        self.run_live(xs.into_iter(), Plain(f), body)
+    }
+
+    /// [`stream`](Self::stream) for a source that is not `Send`: the calling
+    /// thread pulls it, inside `next`, as far ahead as
+    /// [`window`](Self::window) allows, and works too.
+    ///
+    /// While the source blocks no result is handed out, even one that has been
+    /// finished: a source that waits for what `body` does with a result waits
+    /// for ever, unless the window is one item. While this thread is at an item,
+    /// nothing is pulled.
+    ///
+    /// # Cancel safety
+    ///
+    /// When `body` returns or panics, or drops the results, the work stops;
+    /// this call returns when the last item under way is finished.
+    ///
+    /// # Panics
+    ///
+    /// As [`stream`](Self::stream).
+    ///
+    /// ```
+    /// use selvedge::threads::Threads;
+    /// use std::cell::Cell;
+    ///
+    /// let pulled = Cell::new(0);
+    /// let source = (1..=4).inspect(|_| pulled.set(pulled.get() + 1));
+    /// let sum: i32 = Threads::new().stream_here(source, |n| n * n, |squares| squares.sum());
+    /// assert_eq!((sum, pulled.get()), (30, 4));
+    /// ```
+    pub fn stream_here<I, R, F, B, O>(&self, xs: I, f: F, body: B) -> O
     where
         I: IntoIterator<Item: Send>,
         R: Send,
@@ -398,13 +472,13 @@ impl<'a> Threads<'a> {
     /// If `body` or the source does.
     pub fn stream_outcomes<I, R, E, F, B, O>(&self, xs: I, f: F, body: B) -> O
     where
-        I: IntoIterator<Item: Send>,
+        I: IntoIterator<Item: Send, IntoIter: Send>,
         R: Send,
         E: Send,
         F: Fn(I::Item) -> Result<R, E> + Sync,
         B: FnOnce(Results<'_, Outcome<R, E>>) -> O,
     {
-        self.run(xs.into_iter(), Caught(f), 0, body)
+        self.run_live(xs.into_iter(), Caught(f), body)
     }
 
     fn limits(&self, ahead: usize) -> Limits<'a> {
@@ -435,9 +509,32 @@ impl<'a> Threads<'a> {
         let limits = self.limits(ahead);
         let pace = Pace::new(self.chunk, LARGEST_CHUNK);
         let widest = self.window.map_or(usize::MAX, NonZeroUsize::get);
-        let job = Job::new(step, limits.workers, pace, widest);
-        self.pool().crew(limits.workers, usize::MAX, &|crew: &_| job.help(crew), |crew| {
+        let job = Job::<_, _, ()>::new(step, limits.workers, pace, widest, None);
+        self.pool().crew(limits.workers, usize::MAX, 0, &|crew: &_| job.help(crew), |crew| {
             let mut driver = Driver::new(&job, crew, limits, source);
+            body(Results::new(&mut driver))
+        })
+    }
+
+    fn run_live<I, S, O>(
+        &self,
+        source: I,
+        step: S,
+        body: impl FnOnce(Results<'_, S::Out>) -> O,
+    ) -> O
+    where
+        I: Iterator<Item: Send> + Send,
+        S: Step<I::Item>,
+    {
+        let limits = self.limits(0);
+        let pace = Pace::new(self.chunk, LARGEST_CHUNK);
+        let widest = self.window.map_or(usize::MAX, NonZeroUsize::get);
+        let total = live::total(&source);
+        let job = Job::new(step, limits.workers, pace, widest, Some(source));
+        // One pulls, and one works where the caller does not.
+        let help = |crew: &_| job.pull_or_help(crew, limits);
+        self.pool().crew(limits.workers, usize::MAX, 2, &help, |crew| {
+            let mut driver = Live::new(&job, crew, limits, total);
             body(Results::new(&mut driver))
         })
     }

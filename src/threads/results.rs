@@ -47,6 +47,8 @@ pub(super) trait Drive<R> {
 pub(super) enum Refill<R> {
     /// The next results, at least one.
     More(Vec<R>),
+    /// The next result.
+    One(R),
     /// The item after the last result panicked.
     Panicked(Payload),
     Done,
@@ -66,13 +68,14 @@ impl<'r, R> Results<'r, R> {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn entry_after_refill(&mut self) -> Option<Result<R, Payload>> {
         match self.driver.refill() {
             Refill::More(results) => {
                 self.current = results.into_iter();
                 self.current.next().map(Ok)
             }
+            Refill::One(result) => Some(Ok(result)),
             Refill::Panicked(payload) => Some(Err(payload)),
             Refill::Done => None,
         }
@@ -127,7 +130,7 @@ impl Limits<'_> {
     /// Items that may be pulled and not handed out while a chunk has `pace`.
     /// Without a window that is sixteen chunks a worker: slow items stay few,
     /// quick ones come in numbers that are worth a lock.
-    fn depth(&self, pace: usize) -> usize {
+    pub(super) fn depth(&self, pace: usize) -> usize {
         match self.window {
             Some(window) => window.get(),
             None => {

@@ -18,8 +18,11 @@
 //! 2. A place in `chunks` is filled exactly once, by the worker that opened
 //!    it, whatever happens in the user's code.
 //! 3. Items and results are never dropped under the lock.
+//!
+//! Where the source is `Send` the caller does not pull: see [`live`](super::live).
 
 use super::crew::Crew;
+use super::live::Feed;
 use super::pace::Pace;
 use super::workers::Workers;
 use crate::guard::{self, Payload, Surfacing, caught};
@@ -78,42 +81,49 @@ pub(super) struct Task<T> {
     pace: Pace,
 }
 
-struct State<T, R> {
+pub(super) struct State<T, R, P> {
     ready: VecDeque<vec::IntoIter<T>>,
-    /// Items in `ready`.
-    waiting: usize,
+    /// Items that were pulled one by one; `ready` is empty then.
+    pub(super) single: VecDeque<T>,
+    /// Items in `ready` and in `single`.
+    pub(super) waiting: usize,
     /// The index of the first of them.
-    taken: usize,
+    pub(super) taken: usize,
     /// The chunks that were taken and not yet received, oldest first.
-    chunks: VecDeque<Option<Chunk<R>>>,
+    pub(super) chunks: VecDeque<Option<Chunk<R>>>,
     /// How many chunks were received: the number of the front one.
-    received: usize,
-    /// The source has ended: nothing will be added to `ready`.
-    dry: bool,
+    pub(super) received: usize,
+    /// Chunks that somebody is at.
+    at_work: usize,
+    /// The source has ended: no items will be added.
+    pub(super) dry: bool,
     /// Nothing more is to be taken.
-    shut: bool,
+    pub(super) shut: bool,
     /// Not even what was finished is wanted.
-    aborted: bool,
+    pub(super) aborted: bool,
     /// Helpers that wait on `work`.
-    asleep: usize,
+    pub(super) asleep: usize,
     /// The caller waits on `head`.
-    caller_waits: bool,
-    pace: Pace,
+    pub(super) caller_waits: bool,
+    pub(super) pace: Pace,
+    pub(super) feed: Feed<P>,
     /// The window, if one was given.
     widest: usize,
 }
 
 /// See the module.
-pub(super) struct Job<T, S: Step<T>> {
+pub(super) struct Job<T, S: Step<T>, P = ()> {
     step: Surfacing<S>,
-    state: Mutex<State<T, S::Out>>,
+    pub(super) state: Mutex<State<T, S::Out, P>>,
     /// Helpers wait here for items.
-    work: Condvar,
+    pub(super) work: Condvar,
     /// The caller waits here for the front chunk.
-    head: Condvar,
+    pub(super) head: Condvar,
+    /// The helper that pulls waits here for room in the window.
+    pub(super) room: Condvar,
     /// Items from this index on need not be done. Written under the lock.
     cut: AtomicUsize,
-    workers: Workers,
+    pub(super) workers: Workers,
 }
 
 /// What the caller finds when it looks.
@@ -130,26 +140,37 @@ pub(super) struct View<R> {
     pub(super) aborted: bool,
 }
 
-impl<T, S: Step<T>> Job<T, S> {
-    pub(super) fn new(step: S, workers: Workers, pace: Pace, widest: usize) -> Self {
+impl<T, S: Step<T>, P> Job<T, S, P> {
+    /// `source` is for a helper to pull; `None` if the caller does.
+    pub(super) fn new(
+        step: S,
+        workers: Workers,
+        pace: Pace,
+        widest: usize,
+        source: Option<P>,
+    ) -> Self {
         Self {
             step: Surfacing::new(step),
             state: Mutex::new(State {
                 ready: VecDeque::new(),
+                single: VecDeque::new(),
                 waiting: 0,
                 taken: 0,
                 chunks: VecDeque::new(),
                 received: 0,
+                at_work: 0,
                 dry: false,
                 shut: false,
                 aborted: false,
                 asleep: 0,
                 caller_waits: false,
                 pace,
+                feed: Feed::new(source),
                 widest,
             }),
             work: Condvar::new(),
             head: Condvar::new(),
+            room: Condvar::new(),
             cut: AtomicUsize::new(usize::MAX),
             workers,
         }
@@ -170,7 +191,7 @@ impl<T, S: Step<T>> Job<T, S> {
                 state = self.state.lock();
                 continue;
             }
-            if state.dry || state.shut {
+            if !state.must_wait(self.workers.count()) {
                 return;
             }
             state = self.wait_for_items(state);
@@ -204,33 +225,34 @@ impl<T, S: Step<T>> Job<T, S> {
     }
 
     /// If items are left, wakes a helper for them, or asks for one.
-    fn call_another(&self, state: MutexGuard<'_, State<T, S::Out>>, crew: &Crew) {
+    pub(super) fn call_another(&self, state: MutexGuard<'_, State<T, S::Out, P>>, crew: &Crew) {
         if state.waiting == 0 || state.shut {
             return;
         }
         let asleep = state.asleep > 0;
+        let enough = state.feed.hands >= self.workers.count();
         drop(state);
         if asleep {
             self.work.notify_one();
-        } else {
+        } else if !enough {
             crew.ask();
         }
     }
 
     fn wait_for_items<'s>(
         &'s self,
-        mut state: MutexGuard<'s, State<T, S::Out>>,
-    ) -> MutexGuard<'s, State<T, S::Out>> {
+        mut state: MutexGuard<'s, State<T, S::Out, P>>,
+    ) -> MutexGuard<'s, State<T, S::Out, P>> {
         let backoff = Backoff::new();
         while !backoff.is_completed() {
             drop(state);
             backoff.snooze();
             state = self.state.lock();
-            if !state.must_wait() {
+            if !state.must_wait(self.workers.count()) {
                 return state;
             }
         }
-        while state.must_wait() {
+        while state.must_wait(self.workers.count()) {
             state.asleep += 1;
             state = self.work.wait(state);
             state.asleep -= 1;
@@ -239,7 +261,7 @@ impl<T, S: Step<T>> Job<T, S> {
     }
 
     /// Does a chunk and fills its place (invariant 2).
-    fn work_off(&self, task: Task<T>) {
+    pub(super) fn work_off(&self, task: Task<T>) {
         let Task { mut items, first, place, pace } = task;
         let started = pace.start();
         let count = items.len();
@@ -273,7 +295,12 @@ impl<T, S: Step<T>> Job<T, S> {
         };
         let ended_at = first + results.len();
         let mut state = self.state.lock();
-        state.pace.end(count, started);
+        state.at_work -= 1;
+        let took = started.map(|started| started.elapsed());
+        if let Some(took) = took {
+            state.pace.record(count, took);
+            state.feed.measure(count, took);
+        }
         if end.is_some() {
             state.shut = true;
             if aborted {
@@ -342,17 +369,21 @@ impl<T, S: Step<T>> Job<T, S> {
         let mut state = self.state.lock();
         state.shut = true;
         self.cut.store(0, Ordering::Relaxed);
-        let asleep = state.asleep > 0;
+        let (asleep, full) = (state.asleep > 0, state.feed.puller_waits);
         drop(state);
         if asleep {
             self.work.notify_all();
+        }
+        if full {
+            self.room.notify_one();
         }
     }
 }
 
 /// What was not done, and what was not wanted.
-impl<T, R> Drop for State<T, R> {
+impl<T, R, P> Drop for State<T, R, P> {
     fn drop(&mut self) {
+        let _ = guard::each(self.single.drain(..));
         let _ = guard::each(self.ready.drain(..).flatten());
         for Chunk { results, end } in self.chunks.drain(..).flatten() {
             let _ = guard::each(results);
@@ -363,31 +394,43 @@ impl<T, R> Drop for State<T, R> {
     }
 }
 
-impl<T, R> State<T, R> {
+impl<T, R, P> State<T, R, P> {
     /// Takes the next chunk of items, if there is one, and opens its place.
-    fn take(&mut self, workers: usize) -> Option<Task<T>> {
-        if self.shut {
+    pub(super) fn take(&mut self, workers: usize) -> Option<Task<T>> {
+        if self.shut || self.at_work >= workers {
             return None;
         }
         // Only at the end is what waits all there is to divide.
         let left = if self.dry { self.waiting } else { self.widest };
         let share = self.pace.share(left, workers);
-        let batch = self.ready.front_mut()?;
-        let items = if batch.len() <= share {
-            self.ready.pop_front()?
-        } else {
-            batch.by_ref().take(share).collect::<Vec<_>>().into_iter()
+        let items = match self.ready.front_mut() {
+            Some(batch) if batch.len() > share => {
+                batch.by_ref().take(share).collect::<Vec<_>>().into_iter()
+            }
+            Some(_) => self.ready.pop_front()?,
+            None if self.single.is_empty() => return None,
+            None => {
+                let count = share.min(self.single.len());
+                self.single.drain(..count).collect::<Vec<_>>().into_iter()
+            }
         };
-        let first = self.taken;
-        self.taken += items.len();
         self.waiting -= items.len();
-        let place = self.received + self.chunks.len();
-        self.chunks.push_back(None);
-        Some(Task { items, first, place, pace: self.pace })
+        Some(self.open(items))
     }
 
-    fn must_wait(&self) -> bool {
-        self.waiting == 0 && !self.dry && !self.shut
+    /// Opens the place for the results of `items`, the next ones in order.
+    pub(super) fn open(&mut self, items: vec::IntoIter<T>) -> Task<T> {
+        let first = self.taken;
+        self.taken += items.len();
+        self.at_work += 1;
+        let place = self.received + self.chunks.len();
+        self.chunks.push_back(None);
+        Task { items, first, place, pace: self.pace }
+    }
+
+    /// A helper finds nothing to take, but may yet.
+    fn must_wait(&self, workers: usize) -> bool {
+        !self.shut && if self.waiting == 0 { !self.dry } else { self.at_work >= workers }
     }
 
     fn head_is_open(&self) -> bool {

@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "a test binary")]
 
 mod errors;
+mod live;
 mod nesting;
 mod order;
 mod panics;

@@ -43,7 +43,7 @@ fn a_source_may_be_a_stream_itself() {
     let sum: u64 = threads.stream(
         0..,
         |n: u64| n + 1,
-        |inner| threads.stream(inner, |n| n * 2, |outer| outer.take(1_000).sum()),
+        |inner| threads.stream_here(inner, |n| n * 2, |outer| outer.take(1_000).sum()),
     );
     assert_eq!(sum, (0..1_000).map(|n| (n + 1) * 2).sum());
 }

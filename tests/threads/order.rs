@@ -78,6 +78,7 @@ fn without_helpers_the_caller_does_everything() {
     assert_eq!(threads.map(0..500, here).len(), 500);
     assert_eq!(threads.map_range(0..500, here).len(), 500);
     threads.stream(0.., here, |results| assert_eq!(results.take(500).count(), 500));
+    threads.stream_here(0.., here, |results| assert_eq!(results.take(500).count(), 500));
     assert_eq!(pool.helpers(), 0);
 }
 

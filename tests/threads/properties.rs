@@ -103,6 +103,8 @@ proptest! {
         prop_assert_eq!(&threads.map_range(0..items.len(), |i| f(items[i])), &expected);
         let streamed: Vec<u32> = threads.stream(&items, |item| f(*item), |results| results.collect());
         prop_assert_eq!(&streamed, &expected);
+        let here: Vec<u32> = threads.stream_here(&items, |item| f(*item), |results| results.collect());
+        prop_assert_eq!(&here, &expected);
         prop_assert_eq!(threads.try_map(items.iter().copied(), Item::run), Ok(expected));
     }
 
@@ -136,6 +138,13 @@ proptest! {
         }));
         prop_assert_eq!(streamed.err().and_then(|p| p.downcast_ref().copied()), first_panic);
         let before = items.iter().position(|item| item.end == End::Panic).unwrap_or(items.len());
+        prop_assert_eq!(delivered.take(), before);
+        let here = catch_unwind(AssertUnwindSafe(|| {
+            threads.stream_here(&items, |item| item.run(), |results| {
+                results.for_each(|_| delivered.set(delivered.get() + 1));
+            });
+        }));
+        prop_assert_eq!(here.err().and_then(|p| p.downcast_ref().copied()), first_panic);
         prop_assert_eq!(delivered.get(), before);
     }
 
@@ -182,27 +191,33 @@ proptest! {
         take in 0..150_usize,
     ) {
         let threads = threads.max_workers(NonZeroUsize::new(workers).expect("from one up"));
-        let (pulled, handed) = (Cell::new(0_usize), Cell::new(0_usize));
-        let most_outstanding = Cell::new(0_usize);
+        // Raised and lowered by one each, and never below the truth.
+        let (outstanding, most_outstanding) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let handed = Cell::new(0_usize);
         let (running, most_running) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let source = items.iter().copied().inspect(|_| {
-            pulled.set(pulled.get() + 1);
-            most_outstanding.set(most_outstanding.get().max(pulled.get() - handed.get()));
+        let source = || items.iter().copied().inspect(|_| {
+            let now = outstanding.fetch_add(1, Ordering::SeqCst) + 1;
+            most_outstanding.fetch_max(now, Ordering::SeqCst);
         });
+        let hand = |_| {
+            outstanding.fetch_sub(1, Ordering::SeqCst);
+            handed.set(handed.get() + 1);
+        };
         let f = |item: Item| {
             most_running.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             let result = item.run();
             running.fetch_sub(1, Ordering::SeqCst);
             result
         };
-        threads.stream(source, f, |results| {
-            results.take(take).for_each(|_| handed.set(handed.get() + 1));
-        });
-        prop_assert_eq!(handed.get(), take.min(items.len()));
+        threads.stream(source(), f, |results| results.take(take).for_each(hand));
+        prop_assert_eq!(handed.take(), take.min(items.len()));
+        outstanding.store(0, Ordering::SeqCst);
+        threads.stream_here(source(), f, |results| results.take(take).for_each(hand));
+        prop_assert_eq!(handed.take(), take.min(items.len()));
         prop_assert_eq!(running.into_inner(), 0);
         prop_assert!(most_running.into_inner() <= workers);
         if let Some(window) = window {
-            prop_assert!(most_outstanding.get() <= window);
+            prop_assert!(most_outstanding.into_inner() <= window);
         }
     }
 

@@ -3,7 +3,6 @@
 use super::{Alive, message};
 use selvedge::nz;
 use selvedge::threads::Threads;
-use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -20,23 +19,25 @@ fn an_endless_source_streams() {
 /// items are on offer, a thousand are consumed.
 #[test]
 fn stopping_early_leaves_the_source_unpulled() {
-    let pulled = Cell::new(0_usize);
-    let source = (0..10_000_000).inspect(|_| pulled.set(pulled.get() + 1));
+    let pulled = AtomicUsize::new(0);
+    let source = (0..10_000_000).inspect(|_| _ = pulled.fetch_add(1, Ordering::SeqCst));
     let consumed = Threads::new().max_workers(nz!(4)).window(nz!(100)).stream(
         source,
         |n: u32| n,
         |mut results| results.by_ref().take(1_000).count(),
     );
     assert_eq!(consumed, 1_000);
-    assert!(pulled.get() <= 1_100, "{} pulled", pulled.get());
+    let pulled = pulled.into_inner();
+    assert!(pulled <= 1_100, "{pulled} pulled");
 }
 
 #[test]
 fn nothing_is_pulled_before_the_first_result_is_asked_for() {
-    let pulled = Cell::new(0_usize);
-    let source = (0..100).inspect(|_| pulled.set(pulled.get() + 1));
-    Threads::new().stream(source, |n| n, |results| assert_eq!(results.size_hint().0, 0));
-    assert_eq!(pulled.get(), 0);
+    let pulled = AtomicUsize::new(0);
+    let source = || (0..100).inspect(|_| _ = pulled.fetch_add(1, Ordering::SeqCst));
+    Threads::new().stream(source(), |n| n, |results| assert_eq!(results.size_hint().0, 0));
+    Threads::new().stream_here(source(), |n| n, |results| assert_eq!(results.size_hint().0, 0));
+    assert_eq!(pulled.load(Ordering::SeqCst), 0);
 }
 
 /// cpython#131466: pulled and not yet handed out never exceeds the window.
@@ -50,25 +51,26 @@ fn the_window_is_never_exceeded() {
         (4, 64, Some(5)),
         (3, 1000, None),
     ] {
-        let outstanding = Cell::new(0_usize);
-        let most = Cell::new(0_usize);
-        let source = (0..20_000_u32).inspect(|_| {
-            outstanding.set(outstanding.get() + 1);
-            most.set(most.get().max(outstanding.get()));
-        });
+        let (outstanding, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let source = || {
+            (0..20_000_u32).inspect(|_| {
+                let now = outstanding.fetch_add(1, Ordering::SeqCst) + 1;
+                most.fetch_max(now, Ordering::SeqCst);
+            })
+        };
         let mut threads = Threads::new()
             .max_workers(NonZeroUsize::new(workers).unwrap())
             .window(NonZeroUsize::new(window).unwrap());
         if let Some(chunk) = chunk {
             threads = threads.chunk(NonZeroUsize::new(chunk).unwrap());
         }
-        let count = threads.stream(
-            source,
-            |n| n,
-            |results| results.map(|_| outstanding.set(outstanding.get() - 1)).count(),
-        );
+        let handed = |_| outstanding.fetch_sub(1, Ordering::SeqCst);
+        let count = threads.stream(source(), |n| n, |results| results.map(handed).count());
         assert_eq!(count, 20_000);
-        assert!(most.get() <= window, "{} of {window}", most.get());
+        let count = threads.stream_here(source(), |n| n, |results| results.map(handed).count());
+        assert_eq!(count, 20_000);
+        let most = most.into_inner();
+        assert!(most <= window, "{most} of {window}");
     }
 }
 
@@ -220,6 +222,9 @@ fn a_source_that_lies_about_its_length_is_not_cut_off() {
                 let streamed: Vec<u64> =
                     threads.stream(source(), |n| n, |results| results.collect());
                 assert_eq!(streamed, expected, "{hint:?} {workers} {window}");
+                let here: Vec<u64> =
+                    threads.stream_here(source(), |n| n, |results| results.collect());
+                assert_eq!(here, expected, "{hint:?} {workers} {window}");
                 let tried = threads.try_map(source(), Ok::<_, ()>);
                 assert_eq!(tried.unwrap(), expected, "{hint:?} {workers} {window}");
             }
