@@ -161,7 +161,7 @@ mod cli {
             _ => {
                 let threads = Threads::new().window(WINDOW);
                 let threads = args.workers.map_or(threads, |most| threads.max_workers(most));
-                threads.stream(good, is_prime, |primes| primes.for_each(tally));
+                threads.stream_here(good, is_prime, |primes| primes.for_each(tally));
             }
         }
         bar.finish_and_clear();
