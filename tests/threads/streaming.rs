@@ -64,10 +64,10 @@ fn the_window_is_never_exceeded() {
         if let Some(chunk) = chunk {
             threads = threads.chunk(NonZeroUsize::new(chunk).unwrap());
         }
-        let handed = |_| outstanding.fetch_sub(1, Ordering::SeqCst);
-        let count = threads.stream(source(), |n| n, |results| results.map(handed).count());
+        let handed = |_: &u32| _ = outstanding.fetch_sub(1, Ordering::SeqCst);
+        let count = threads.stream(source(), |n| n, |results| results.inspect(handed).count());
         assert_eq!(count, 20_000);
-        let count = threads.stream_here(source(), |n| n, |results| results.map(handed).count());
+        let count = threads.stream_here(source(), |n| n, |results| results.inspect(handed).count());
         assert_eq!(count, 20_000);
         let most = most.into_inner();
         assert!(most <= window, "{most} of {window}");
