@@ -234,7 +234,7 @@ fn early_stop(helpers: usize, forget: bool) {
         let step = Arc::new(Mutex::new(()));
         let workers = std::num::NonZeroUsize::new(helpers + 1).unwrap();
         let counted = std::sync::Arc::clone(&at_work);
-        pair(pool).max_workers(workers).window(selvedge::nz!(2)).stream(
+        pair(pool).max_workers(workers).window(selvedge::nz!(2)).stream_here(
             0_u8..,
             |n| {
                 counted.fetch_add(1, Ordering::Relaxed);
