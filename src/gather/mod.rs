@@ -98,7 +98,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Gathers the outcomes of futures, each of which returns a `Result` (or an
-/// [`Outcome`](crate::outcome::Outcome)). The iterator is pulled as futures
+/// [`Outcome`]). The iterator is pulled as futures
 /// can start, so it may be endless, and `map` makes a future just in time.
 ///
 /// ```
