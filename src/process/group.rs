@@ -208,3 +208,47 @@ fn lost<R>(kind: Kind, body: &[u8]) -> Outcome<R, Fault> {
         Kind::Value | Kind::Elsewhere => Outcome::Err(Fault::Decode("a misplaced record".into())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::{Deserialize, Deserializer, Serialize};
+
+    /// 1 panics where it is read.
+    #[derive(Debug, PartialEq, Serialize)]
+    struct ReadsBadly(u32);
+
+    impl<'de> Deserialize<'de> for ReadsBadly {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            match u32::deserialize(deserializer)? {
+                1 => panic!("reading 1"),
+                n => Ok(Self(n)),
+            }
+        }
+    }
+
+    /// Of values that are taken many at a time, the one whose `Deserialize`
+    /// panics ends so, and the next one is the next.
+    #[test]
+    fn a_panic_among_many_values_is_its_items_outcome() {
+        let mut bytes = Vec::new();
+        for number in 0..3_u32 {
+            let body = postcard::to_allocvec(&number).expect("a number");
+            bytes.extend(wire::result_head(Kind::Value, body.len(), number));
+            bytes.extend(body);
+        }
+        let ended = Ended::Records(Arc::new(bytes), 0);
+        let mut unpacked = Unpacked::new(Delivery { index: 0, count: 3, attempt: 1, ended });
+        let mut values = Vec::new();
+        unpacked.values::<ReadsBadly>(|value| values.push(value));
+        assert_eq!(values, [ReadsBadly(0)]);
+        let report = unpacked.next::<ReadsBadly>().expect("the second");
+        assert_eq!(report.index, 1);
+        assert!(
+            matches!(&report.outcome, Outcome::Panicked(panic) if panic.message() == "reading 1")
+        );
+        unpacked.values::<ReadsBadly>(|value| values.push(value));
+        assert_eq!(values, [ReadsBadly(0), ReadsBadly(2)]);
+        assert!(unpacked.next::<ReadsBadly>().is_none());
+    }
+}

@@ -33,6 +33,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread::{self, ScopedJoinHandle};
@@ -47,6 +48,10 @@ pub struct Options {
     /// Say which bugs there are and run nothing.
     #[arg(long)]
     pub list: bool,
+    /// Only one share of the bugs, as `1/3`, `2/3` or `3/3`: the shares are of
+    /// about the same size and together hold each bug once.
+    #[arg(long, default_value = "1/1")]
+    pub share: Share,
     /// Print how each test failed.
     #[arg(long)]
     pub why: bool,
@@ -57,6 +62,31 @@ pub struct Options {
     /// folder of the workspace.
     #[arg(long)]
     pub target_dir: Option<PathBuf>,
+}
+
+/// One of `of` parts of about the same size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    number: usize,
+    of: usize,
+}
+
+impl Share {
+    fn part<T>(self, all: &[T]) -> &[T] {
+        let bound = |number| all.len() * number / self.of;
+        &all[bound(self.number - 1)..bound(self.number)]
+    }
+}
+
+impl FromStr for Share {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (number, of) = text.split_once('/').context("a share is like 1/3")?;
+        let (number, of) = (number.parse()?, of.parse()?);
+        ensure!((1..=of).contains(&number), "share {number} of {of}: they are counted from 1");
+        Ok(Self { number, of })
+    }
 }
 
 /// Runs the bugs of the workspace at `root` and reports to `out`; whether each
@@ -73,6 +103,11 @@ pub fn run(root: &Path, options: &Options, out: &mut dyn Write) -> Result<bool> 
     };
     bugs.retain(wanted);
     ensure!(!bugs.is_empty(), "no bug is called like that");
+    let all = bugs.len();
+    // Bugs of one suite stand together: each suite is built anew. Each lane
+    // gets its part.
+    let lanes = bugs.chunk_by(|one, next| one.engine == next.engine);
+    bugs = lanes.flat_map(|lane| options.share.part(lane)).cloned().collect();
     if options.list {
         for bug in &bugs {
             writeln!(out, "{:<40} {} ({} {})", bug.id(), bug.breaks, engine(bug), bug.test)?;
@@ -109,7 +144,8 @@ pub fn run(root: &Path, options: &Options, out: &mut dyn Write) -> Result<bool> 
             |lane: ScopedJoinHandle<'_, _>| lane.join().unwrap_or_else(|p| resume_unwind(p));
         lanes.into_iter().map(caught).sum::<Result<usize>>()
     })?;
-    writeln!(out, "caught {caught} of {}", bugs.len())?;
+    let of_all = if bugs.len() == all { String::new() } else { format!(", a share of {all}") };
+    writeln!(out, "caught {caught} of {}{of_all}", bugs.len())?;
     Ok(caught == bugs.len())
 }
 
@@ -138,5 +174,29 @@ fn engine(bug: &Bug) -> &'static str {
         Engine::Std => "std",
         Engine::Shuttle => "shuttle",
         Engine::Loom => "loom",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_together_hold_each_bug_once() {
+        for (of, len) in [(1, 7), (2, 7), (3, 7), (3, 9), (3, 2), (5, 0)] {
+            let bugs: Vec<usize> = (0..len).collect();
+            let shares: Vec<&[usize]> =
+                (1..=of).map(|number| Share { number, of }.part(&bugs)).collect();
+            assert_eq!(shares.concat(), bugs);
+            assert!(shares.iter().all(|share| share.len().abs_diff(len / of) <= 1), "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_some_of_some() {
+        assert_eq!("2/3".parse::<Share>().unwrap(), Share { number: 2, of: 3 });
+        for wrong in ["", "3", "0/3", "4/3", "1/0", "-1/3", "a/b"] {
+            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
+        }
     }
 }
