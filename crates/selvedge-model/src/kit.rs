@@ -79,8 +79,10 @@ impl<Op: Clone + Debug, Ret: Clone + PartialEq + Debug> History<Op, Ret> {
         // ORDERING: SeqCst, so that the numbers are the order of the calls and
         // returns themselves, on real threads too.
         let called = self.0.clock.fetch_add(1, Ordering::SeqCst);
+        order(false);
         let ret = call();
         let returned = self.0.clock.fetch_add(1, Ordering::SeqCst);
+        order(true);
         let mut events = self.events();
         assert!(events.len() < Self::MOST, "a history holds {} operations", Self::MOST);
         events.push(Event { called, returned, op, ret: ret.clone() });
@@ -112,6 +114,15 @@ impl<Op: Clone + Debug, Ret: Clone + PartialEq + Debug> History<Op, Ret> {
             panic!("not linearizable:{}", lines.collect::<String>());
         }
     }
+}
+
+/// A call, or a return, that a history tells from the others: whether one
+/// returned before another was called is part of what a schedule shows.
+fn order(returned: bool) {
+    #[cfg(all(feature = "model", not(loom)))]
+    crate::engine::touched(crate::engine::Key::History, returned);
+    #[cfg(not(all(feature = "model", not(loom))))]
+    let _ = returned;
 }
 
 fn search<Op, Ret: PartialEq, S: Clone>(

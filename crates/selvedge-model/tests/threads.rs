@@ -30,7 +30,7 @@ fn lost_update() -> u32 {
 #[test]
 fn both_outcomes_of_a_lost_update_are_reached() {
     let report = Model::new("lost update").reaches([1, 2], lost_update);
-    assert!(report.claim.starts_with("every schedule ("), "{}", report.claim);
+    assert!(report.claim.starts_with("every schedule, one of each class"), "{}", report.claim);
 }
 
 #[test]

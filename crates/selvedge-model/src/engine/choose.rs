@@ -29,13 +29,16 @@ impl Exec {
             self.fail(Failure::Steps(self.settings.steps));
             return self.go(0, 0);
         }
+        if self.tracing && self.steps > 1 {
+            strategy.stepped(std::mem::take(&mut self.step));
+        }
         let choices = self.choices(from);
         let Some(first) = choices.first() else {
             let foreign = self.foreign().is_some();
             self.fail(Failure::Deadlock { foreign });
             return self.go(0, 0);
         };
-        let (pick, deviates) = if choices.len() == 1 {
+        let (pick, deviates) = if choices.len() == 1 && !self.tracing {
             (*first, false)
         } else {
             let key = (from as u32, self.tasks[from].choices);
@@ -56,6 +59,9 @@ impl Exec {
             preempts: pick.cost > 0,
         });
         self.tasks[from].choices += 1;
+        if self.tracing {
+            self.begins(pick.task as usize, pick.deadline.is_some());
+        }
         if let Some(at) = pick.deadline {
             self.clock = self.clock.max(at);
         }
@@ -86,6 +92,8 @@ impl Exec {
         // Who lets others go first: until each that can has run.
         let task = &mut self.tasks[from];
         let spins = task.streak > SPIN;
+        // Which steps are in a row is told by their order alone.
+        self.step.unknown |= spins;
         if !task.finished && (spins || matches!(task.pending.wait, Wait::Yield)) {
             task.yielded.get_or_insert(step);
             task.streak = 0;

@@ -149,7 +149,8 @@ fn execute(handle: &Handle, body: &Body) {
     let here = std::panic::Location::caller();
     {
         let shared = handle.lock();
-        put(Exec::new(shared.settings.clone(), shared.recording));
+        let tracing = shared.strategy.traces();
+        put(Exec::new(shared.settings.clone(), shared.recording, tracing));
     }
     let body = Arc::clone(body);
     super::spawn(
@@ -180,6 +181,9 @@ fn execute(handle: &Handle, body: &Body) {
             let _ = catch_unwind(AssertUnwindSafe(|| timer.waker.wake()));
             with(|e| e.tasks[0].pending.wait = super::Wait::Clock);
         }
+    }
+    if let Some(step) = with(|e| e.tracing.then(|| std::mem::take(&mut e.step))) {
+        handle.lock().strategy.stepped(step);
     }
     let strayed = !handle.lock().strategy.ended();
     let failed = with(|e| {

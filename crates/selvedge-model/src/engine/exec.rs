@@ -1,5 +1,6 @@
 //! The state of one execution.
 
+use super::footprint::{Key, Step};
 use super::object::{Data, Numbers, Object};
 use super::tasks::{Kind, Task};
 use super::{Place, Wait};
@@ -114,6 +115,10 @@ pub(crate) struct Exec {
     pub(crate) marks: Vec<&'static str>,
     /// Somebody tried a lock.
     pub(crate) tried: bool,
+    /// Whether steps are kept track of.
+    pub(crate) tracing: bool,
+    /// The step that runs.
+    pub(crate) step: Step,
 }
 
 thread_local! {
@@ -154,7 +159,7 @@ pub(crate) fn note(name: &'static str) {
 }
 
 impl Exec {
-    pub(super) fn new(settings: Settings, recording: bool) -> Self {
+    pub(super) fn new(settings: Settings, recording: bool, tracing: bool) -> Self {
         let here = std::panic::Location::caller();
         let mut clock = Task::new(Kind::Clock, None, here);
         clock.pending.wait = Wait::Clock;
@@ -181,7 +186,54 @@ impl Exec {
             panics: Vec::new(),
             marks: Vec::new(),
             tried: false,
+            tracing,
+            step: Step::default(),
         }
+    }
+
+    /// The step that runs touches this.
+    pub(crate) fn touched(&mut self, key: Key, writes: bool) {
+        if self.tracing {
+            self.step.touch(key, writes);
+        }
+    }
+
+    /// The step of `task` begins.
+    pub(super) fn begins(&mut self, task: usize, late: bool) {
+        let known = self.objects.len();
+        let mut step = Step { task, known, late, world: late, ..Step::default() };
+        let waits = match &self.tasks[task].pending.wait {
+            Wait::Ready | Wait::Never | Wait::Pick(_) => Vec::new(),
+            Wait::Yield | Wait::Clock => {
+                step.world = true;
+                Vec::new()
+            }
+            Wait::Notified { condvar, lock, .. } => {
+                vec![Key::Object(*condvar), Key::Object(*lock)]
+            }
+            Wait::Token => {
+                step.touch(Key::Token(task), true);
+                vec![Key::Token(task)]
+            }
+            Wait::Finished(other) => vec![Key::End(*other)],
+            Wait::Woken(_) => {
+                step.unknown = true;
+                Vec::new()
+            }
+            Wait::Write(object)
+            | Wait::Read(object)
+            | Wait::Item(object)
+            | Wait::Room(object)
+            | Wait::Idle(object)
+            | Wait::Empty(object)
+            | Wait::Opened { barrier: object, .. }
+            | Wait::Taken { queue: object, .. } => vec![Key::Object(*object)],
+        };
+        for key in &waits {
+            step.touch(*key, false);
+        }
+        step.waits = waits;
+        self.step = step;
     }
 
     /// Takes down what the running task is about to do. Whether there is
@@ -192,6 +244,8 @@ impl Exec {
         }
         let me = self.current;
         let unwinding = self.unwinding();
+        // When it began to let others go first can be told.
+        self.step.world |= matches!(pending.wait, Wait::Yield);
         self.tasks[me].pending = pending;
         // A destructor while a panic unwinds: no choices, unless it waits.
         !(unwinding && self.enabled(me) > 0)

@@ -8,7 +8,9 @@
 
 mod choose;
 mod drive;
+mod every;
 mod exec;
+mod footprint;
 mod hook;
 pub(crate) mod object;
 mod report;
@@ -17,7 +19,9 @@ mod strategy;
 mod tasks;
 
 pub(crate) use drive::{Body, Failed, Run, drive};
+pub(crate) use every::Every;
 pub(crate) use exec::{Failure, Settings, note};
+pub(crate) use footprint::Key;
 pub(crate) use object::Id;
 pub(crate) use report::{Facts, html, text};
 pub(crate) use shrink::{Deviations, shrink};
@@ -121,9 +125,37 @@ pub(crate) fn me() -> usize {
     with(|e| e.current)
 }
 
-/// Runs `f` with the object's state.
+/// Runs `f` with the object's state, which it may change.
 pub(crate) fn object<R>(index: usize, f: impl FnOnce(&mut object::Data) -> R) -> R {
-    with(|e| f(&mut e.objects[index].data))
+    with(|e| {
+        e.touched(Key::Object(index), true);
+        f(&mut e.objects[index].data)
+    })
+}
+
+/// The same, with nothing that two who do so could tell from each other.
+pub(crate) fn shared<R>(index: usize, f: impl FnOnce(&mut object::Data) -> R) -> R {
+    with(|e| {
+        e.touched(Key::Object(index), false);
+        f(&mut e.objects[index].data)
+    })
+}
+
+/// The lock is taken, by this step.
+pub(crate) fn takes(index: usize) {
+    with(|e| e.step.takes.push(Key::Object(index)));
+}
+
+/// The lock is given up: who waits for it could not have had it before.
+pub(crate) fn gives_up(index: usize) {
+    with(|e| e.step.release(Key::Object(index)));
+}
+
+/// Something other than an object is touched, inside of a model.
+pub(crate) fn touched(key: Key, writes: bool) {
+    if inside() {
+        with(|e| e.touched(key, writes));
+    }
 }
 
 /// Writes down what the operation that was just done gave.
@@ -139,6 +171,8 @@ pub(crate) fn done(at: Place, object: Option<usize>, text: impl FnOnce() -> Stri
 /// Whether a task waits for an item of the queue.
 pub(crate) fn receives(queue: usize) -> bool {
     with(|e| {
+        // It looks at what others wait for.
+        e.step.world = true;
         let waits = |task: &exec::Pending| matches!(task.wait, Wait::Item(q) if q == queue);
         e.tasks.iter().any(|task| !task.finished && waits(&task.pending))
     })

@@ -1,5 +1,6 @@
 //! Ways through the tree of choices.
 
+use super::footprint::Step;
 use super::shrink::Deviations;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -34,6 +35,12 @@ pub(crate) trait Strategy: Send {
     fn cut(&self) -> bool {
         false
     }
+    /// Whether it asks for each step, and is asked where there is one choice.
+    fn traces(&self) -> bool {
+        false
+    }
+    /// A step is over.
+    fn stepped(&mut self, _: Step) {}
 }
 
 struct Node {

@@ -1,7 +1,7 @@
 //! The tasks of an execution: threads, async tasks, and the clock.
 
 use super::exec::{Failure, Pending, with};
-use super::{Place, Wait};
+use super::{Key, Place, Wait};
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,7 +75,10 @@ pub(crate) fn spawn(
     let id = with(|e| {
         e.tasks.push(Task::new(kind, name, made));
         e.pinned = true;
-        e.tasks.len() - 1
+        let id = e.tasks.len() - 1;
+        e.touched(Key::Tasks, true);
+        e.step.started.push(id);
+        id
     });
     drop(shuttle::thread::spawn(move || run(id, body)));
     with(|e| e.pinned = false);
@@ -117,6 +120,8 @@ fn run(id: usize, body: Box<dyn FnOnce() + Send>) {
             e.returned = true;
         }
         e.tasks[id].finished = true;
+        e.touched(Key::End(id), true);
+        e.step.release(Key::End(id));
         e.unwinds = None;
         // shuttle asks once more before it ends the task.
         e.pinned = true;
@@ -136,7 +141,10 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
 
 /// Whether the task has finished.
 pub(crate) fn finished(task: usize) -> bool {
-    with(|e| e.tasks[task].finished)
+    with(|e| {
+        e.touched(Key::End(task), false);
+        e.tasks[task].finished
+    })
 }
 
 /// Whether a panic of a thread is the result of its `join`.
@@ -156,7 +164,10 @@ pub(crate) fn lane(task: usize) -> String {
 
 /// Leaves the task its token.
 pub(crate) fn unpark(task: usize) {
-    with(|e| e.tasks[task].token = true);
+    with(|e| {
+        e.touched(Key::Token(task), true);
+        e.tasks[task].token = true;
+    });
 }
 
 /// Takes the calling task's token.

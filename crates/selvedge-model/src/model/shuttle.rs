@@ -2,7 +2,8 @@
 
 use super::{Model, Outcomes, Report, Time};
 use crate::engine::{
-    self, Body, Deviations, Dfs, Facts, Failed, Guided, Pct, RandomWalk, Run, Settings, Strategy,
+    self, Body, Deviations, Dfs, Every, Facts, Failed, Guided, Pct, RandomWalk, Run, Settings,
+    Strategy,
 };
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -98,6 +99,13 @@ impl Search<'_> {
                 self.must_explore(tasks, run.executions);
                 return format!("every schedule{time} ({} executions)", run.executions);
             }
+            // What a preemption or two does not find, the whole does; where
+            // that is too much, more preemptions.
+            if *bound == 1
+                && let Some(claim) = self.every(most / 2, tasks, time)
+            {
+                return claim;
+            }
             index += 1;
         }
         let done = match completed {
@@ -121,6 +129,19 @@ impl Search<'_> {
             (false, _) => format!("{done}{time}, and {sampled} sampled ({ran} executions)"),
             (true, _) => format!("{sampled} sampled{time} ({ran} executions)"),
         }
+    }
+
+    /// One schedule of each class, if that comes to an end.
+    #[track_caller]
+    fn every(&mut self, share: u64, tasks: usize, time: &str) -> Option<String> {
+        let left = share.saturating_sub(self.ran);
+        let claim = Self::bounded(1);
+        let run = self.drive(Box::new(Every::new(self.settings.ordered)), left, 2, &claim);
+        self.must_explore(tasks.max(run.tasks), self.ran);
+        run.complete.then(|| {
+            let executions = run.executions;
+            format!("every schedule{time}, one of each class ({executions} executions)")
+        })
     }
 
     fn bounded(bound: u32) -> String {
@@ -153,6 +174,7 @@ impl Search<'_> {
     fn drive(&mut self, strategy: Box<dyn Strategy>, most: u64, part: u32, claim: &str) -> Run {
         let share = match part {
             3 => self.model.duration * 3 / 4,
+            2 => self.model.duration / 2,
             1 => self.model.duration * 7 / 8,
             _ => self.model.duration,
         };

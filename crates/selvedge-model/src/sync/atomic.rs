@@ -40,14 +40,19 @@ macro_rules! common {
                 })
             }
 
-            fn with<R>(index: usize, f: impl FnOnce(&real::$name<$($generic)*>) -> R) -> R {
-                engine::object(index, |data| match data {
+            fn with<R>(
+                index: usize,
+                changes: bool,
+                f: impl FnOnce(&real::$name<$($generic)*>) -> R,
+            ) -> R {
+                let f = |data: &mut Data| match data {
                     Data::Value(value) => f(&value
                         .downcast_ref::<Shadow<real::$name<$($generic)*>>>()
                         .expect("an atomic keeps its type")
                         .0),
                     _ => unreachable!("an atomic keeps its kind"),
-                })
+                };
+                if changes { engine::object(index, f) } else { engine::shared(index, f) }
             }
 
             /// One access: on the shadow inside of a model.
@@ -64,7 +69,7 @@ macro_rules! common {
                 let at: Place = Location::caller();
                 let index = self.shadow();
                 engine::touch(op, index, at);
-                let result = Self::with(index, f);
+                let result = Self::with(index, op != "load", f);
                 engine::done(at, Some(index), || text(&result));
                 result
             }
@@ -72,7 +77,7 @@ macro_rules! common {
             /// Brings the shadow's value back, before a use that needs no step.
             fn settle(&self) {
                 if engine::inside() && let Some(index) = self.id.known() {
-                    let value = Self::with(index, |shadow| shadow.load(Ordering::SeqCst));
+                    let value = Self::with(index, false, |shadow| shadow.load(Ordering::SeqCst));
                     self.real.store(value, Ordering::SeqCst);
                     self.id.forget();
                 }
@@ -185,7 +190,7 @@ macro_rules! common {
                 // No step: what is printed is no part of the model.
                 match self.id.known().filter(|_| engine::inside()) {
                     Some(index) => {
-                        let value = Self::with(index, |shadow| shadow.load(Ordering::SeqCst));
+                        let value = Self::with(index, false, |shadow| shadow.load(Ordering::SeqCst));
                         value.fmt(f)
                     }
                     None => self.real.fmt(f),
@@ -292,14 +297,15 @@ impl<T> AtomicPtr<T> {
         })
     }
 
-    fn with<R>(index: usize, f: impl FnOnce(&real::AtomicPtr<()>) -> R) -> R {
-        engine::object(index, |data| match data {
+    fn with<R>(index: usize, changes: bool, f: impl FnOnce(&real::AtomicPtr<()>) -> R) -> R {
+        let f = |data: &mut Data| match data {
             Data::Value(value) => f(&value
                 .downcast_ref::<Shadow<real::AtomicPtr<()>>>()
                 .expect("an atomic keeps its type")
                 .0),
             _ => unreachable!("an atomic keeps its kind"),
-        })
+        };
+        if changes { engine::object(index, f) } else { engine::shared(index, f) }
     }
 
     #[track_caller]
@@ -316,7 +322,7 @@ impl<T> AtomicPtr<T> {
         let at: Place = Location::caller();
         let index = self.shadow();
         engine::touch(op, index, at);
-        let result = Self::with(index, inside);
+        let result = Self::with(index, op != "load", inside);
         engine::done(at, Some(index), || text(&result));
         result
     }
@@ -325,7 +331,7 @@ impl<T> AtomicPtr<T> {
         if engine::inside()
             && let Some(index) = self.id.known()
         {
-            let value = Self::with(index, |shadow| shadow.load(Ordering::SeqCst));
+            let value = Self::with(index, false, |shadow| shadow.load(Ordering::SeqCst));
             self.real.store(value.cast(), Ordering::SeqCst);
             self.id.forget();
         }

@@ -70,9 +70,10 @@ impl<T> Channel<T> {
 
     /// Changes the queue, and tells whoever waits: in either world.
     fn change<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
+        let shadow = engine::inside().then(|| self.shadow());
         let mut state = self.lock();
         let result = f(&mut state);
-        if let Some(index) = self.id.known().filter(|_| engine::inside()) {
+        if let Some(index) = shadow {
             engine::object(index, |data| {
                 if let Data::Queue { length, senders, receiver, taken, .. } = data {
                     *length = state.queue.len();

@@ -2,7 +2,7 @@
 //! may have it, so that std's is never waited for.
 
 use crate::engine::object::Data;
-use crate::engine::{self, Id, Place, Wait};
+use crate::engine::{self, Id, Key, Place, Wait};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
@@ -50,6 +50,7 @@ impl<T: ?Sized> Mutex<T> {
     fn take<'a>(&'a self, shadow: usize, taken: Place) -> LockResult<MutexGuard<'a, T>> {
         let guard = |real| MutexGuard { real: Some(real), lock: self, shadow: Some(shadow), taken };
         let me = engine::me();
+        engine::takes(shadow);
         engine::object(shadow, |data| {
             if let Data::Lock { writer, .. } = data {
                 *writer = Some((me, taken));
@@ -122,6 +123,9 @@ impl<T: ?Sized> Mutex<T> {
 
     /// As in std.
     pub fn is_poisoned(&self) -> bool {
+        if engine::inside() {
+            engine::touched(Key::Object(self.shadow()), false);
+        }
         self.real.is_poisoned()
     }
 
@@ -176,6 +180,7 @@ fn release(shadow: Option<usize>) {
                 *writer = None;
             }
         });
+        engine::gives_up(shadow);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The readers-writer lock, as the mutex.
 
 use crate::engine::object::Data;
-use crate::engine::{self, Id, Place, Wait};
+use crate::engine::{self, Id, Key, Place, Wait};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
@@ -31,12 +31,13 @@ pub struct RwLockWriteGuard<'a, T: ?Sized> {
 struct Held {
     shadow: Option<usize>,
     task: usize,
+    reads: bool,
     taken: Place,
 }
 
 impl Held {
     fn outside(taken: Place) -> Self {
-        Self { shadow: None, task: 0, taken }
+        Self { shadow: None, task: 0, reads: false, taken }
     }
 
     /// Before std's guard is dropped.
@@ -54,14 +55,21 @@ impl Held {
             return;
         };
         engine::done(self.taken, Some(shadow), || "unlock".to_owned());
-        engine::object(shadow, |data| {
+        // Readers cannot tell each other.
+        let leave = |data: &mut Data| {
             if let Data::Lock { writer, readers } = data {
                 match readers.iter().position(|(task, _)| *task == self.task) {
                     Some(index) => drop(readers.remove(index)),
                     None => *writer = None,
                 }
             }
-        });
+        };
+        if self.reads {
+            engine::shared(shadow, leave)
+        } else {
+            engine::object(shadow, leave)
+        }
+        engine::gives_up(shadow);
     }
 }
 
@@ -83,7 +91,7 @@ impl<T> RwLock<T> {
 }
 
 macro_rules! side {
-    ($guard:ident, $lock:ident, $try_lock:ident, $wait:ident, ($($free:tt)*), $take:expr) => {
+    ($guard:ident, $lock:ident, $try_lock:ident, $wait:ident, $reads:literal, ($($free:tt)*), $take:expr) => {
         /// As in std.
         ///
         /// # Errors
@@ -100,7 +108,7 @@ macro_rules! side {
             let shadow = self.shadow();
             engine::step(stringify!($lock), Some(shadow), Wait::$wait(shadow), None, at);
             engine::done(at, Some(shadow), || concat!(stringify!($lock), "()").to_owned());
-            let held = self.hold(shadow, at, $take);
+            let held = self.hold(shadow, $reads, at, $take);
             let guard = |real| $guard { real: Some(real), held };
             match self.real.$try_lock() {
                 Ok(real) => Ok(guard(real)),
@@ -122,7 +130,7 @@ macro_rules! side {
                 let shadow = self.shadow();
                 engine::tries();
                 engine::touch(stringify!($try_lock), shadow, at);
-                let free = engine::object(shadow, |data| matches!(data, $($free)*));
+                let free = engine::shared(shadow, |data| matches!(data, $($free)*));
                 engine::done(at, Some(shadow), || {
                     let got = if free { "locked" } else { "taken" };
                     format!(concat!(stringify!($try_lock), "() -> {}"), got)
@@ -130,7 +138,7 @@ macro_rules! side {
                 if !free {
                     return Err(TryLockError::WouldBlock);
                 }
-                held = self.hold(shadow, at, $take);
+                held = self.hold(shadow, $reads, at, $take);
             }
             let inside = held.shadow.is_some();
             let guard = |real| $guard { real: Some(real), held };
@@ -154,22 +162,43 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// Notes who has the lock.
-    fn hold(&self, shadow: usize, taken: Place, take: fn(&mut Data, (usize, Place))) -> Held {
+    fn hold(
+        &self,
+        shadow: usize,
+        reads: bool,
+        taken: Place,
+        take: fn(&mut Data, (usize, Place)),
+    ) -> Held {
         let task = engine::me();
-        engine::object(shadow, |data| take(data, (task, taken)));
-        Held { shadow: Some(shadow), task, taken }
+        engine::takes(shadow);
+        let take = |data: &mut Data| take(data, (task, taken));
+        if reads {
+            engine::shared(shadow, take)
+        } else {
+            engine::object(shadow, take)
+        }
+        Held { shadow: Some(shadow), task, reads, taken }
     }
 
-    side!(RwLockReadGuard, read, try_read, Read, (Data::Lock { writer: None, .. }), |data, who| {
-        if let Data::Lock { readers, .. } = data {
-            readers.push(who);
+    side!(
+        RwLockReadGuard,
+        read,
+        try_read,
+        Read,
+        true,
+        (Data::Lock { writer: None, .. }),
+        |data, who| {
+            if let Data::Lock { readers, .. } = data {
+                readers.push(who);
+            }
         }
-    });
+    );
     side!(
         RwLockWriteGuard,
         write,
         try_write,
         Write,
+        false,
         (Data::Lock { writer: None, readers } if readers.is_empty()),
         |data, who| {
             if let Data::Lock { writer, .. } = data {
@@ -180,6 +209,9 @@ impl<T: ?Sized> RwLock<T> {
 
     /// As in std.
     pub fn is_poisoned(&self) -> bool {
+        if engine::inside() {
+            engine::touched(Key::Object(self.shadow()), false);
+        }
         self.real.is_poisoned()
     }
 

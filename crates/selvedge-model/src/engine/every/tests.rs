@@ -1,0 +1,319 @@
+//! The reduced search against the plain one, on random programs: the same
+//! outcomes, and the same word on whether one can fail.
+
+use super::Every;
+use crate::engine::{self, Dfs, Settings, Strategy};
+use crate::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use crate::sync::{Condvar, Mutex, Once, RwLock, mpsc};
+use crate::thread;
+use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof};
+use proptest::strategy::Strategy as Values;
+use proptest::test_runner::{Config, TestRunner};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a thread does; the numbers say to which of two.
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    Load(usize),
+    Store(usize),
+    Add(usize),
+    Swap(usize),
+    CompareExchange(usize),
+    /// Adds to the locked value, with an operation on an atomic inside.
+    Lock(usize, Option<usize>),
+    /// The first lock, and in it the second.
+    Both(bool),
+    TryLock(usize),
+    Read(usize),
+    Write(usize),
+    TryWrite(usize),
+    Send,
+    TryReceive,
+    /// Receives, and gives up after so many seconds.
+    Receive(u64),
+    /// Waits for a notification, for at most so many seconds.
+    Wait(u64),
+    NotifyOne,
+    NotifyAll,
+    ParkFor(u64),
+    Unpark,
+    Sleep(u64),
+    Yield,
+    Once,
+    /// A lock that is waited for with no deadline: may hang.
+    WaitForFlag,
+    SetFlag,
+}
+
+fn op() -> impl Values<Value = Op> {
+    let which = 0..2_usize;
+    prop_oneof![
+        4 => which.clone().prop_map(Op::Load),
+        4 => which.clone().prop_map(Op::Store),
+        2 => which.clone().prop_map(Op::Add),
+        1 => which.clone().prop_map(Op::Swap),
+        2 => which.clone().prop_map(Op::CompareExchange),
+        3 => (which.clone(), prop::option::of(0..2_usize)).prop_map(|(a, b)| Op::Lock(a, b)),
+        1 => any::<bool>().prop_map(Op::Both),
+        1 => which.clone().prop_map(Op::TryLock),
+        2 => which.clone().prop_map(Op::Read),
+        2 => which.clone().prop_map(Op::Write),
+        1 => which.prop_map(Op::TryWrite),
+        2 => Just(Op::Send),
+        1 => Just(Op::TryReceive),
+        1 => (1..4_u64).prop_map(Op::Receive),
+        1 => (1..4_u64).prop_map(Op::Wait),
+        1 => Just(Op::NotifyOne),
+        1 => Just(Op::NotifyAll),
+        1 => (1..4_u64).prop_map(Op::ParkFor),
+        1 => Just(Op::Unpark),
+        1 => (1..3_u64).prop_map(Op::Sleep),
+        1 => Just(Op::Yield),
+        1 => Just(Op::Once),
+        1 => Just(Op::WaitForFlag),
+        1 => Just(Op::SetFlag),
+    ]
+}
+
+fn programs() -> impl Values<Value = Vec<Vec<Op>>> {
+    prop_oneof![
+        3 => prop::collection::vec(prop::collection::vec(op(), 1..4), 2..3),
+        1 => prop::collection::vec(prop::collection::vec(op(), 1..2), 3..4),
+    ]
+}
+
+/// What the threads share.
+struct Shared {
+    atomics: [AtomicU32; 2],
+    locks: [Mutex<u32>; 2],
+    both: [RwLock<u32>; 2],
+    flag: Mutex<bool>,
+    called: Condvar,
+    sender: mpsc::SyncSender<u32>,
+    receiver: Mutex<mpsc::Receiver<u32>>,
+    once: Once,
+    threads: Mutex<Vec<thread::Thread>>,
+}
+
+fn act(op: Op, me: u32, shared: &Shared) -> u32 {
+    let seconds = Duration::from_secs;
+    match op {
+        Op::Load(n) => shared.atomics[n].load(SeqCst),
+        Op::Store(n) => {
+            shared.atomics[n].store(me, SeqCst);
+            0
+        }
+        Op::Add(n) => shared.atomics[n].fetch_add(me, SeqCst),
+        Op::Swap(n) => shared.atomics[n].swap(me, SeqCst),
+        Op::CompareExchange(n) => match shared.atomics[n].compare_exchange(0, me, SeqCst, SeqCst) {
+            Ok(_) => 100,
+            Err(other) => other,
+        },
+        Op::Lock(n, inner) => {
+            let mut value = shared.locks[n].lock().unwrap();
+            *value = *value * 3 + me;
+            if let Some(inner) = inner {
+                *value += shared.atomics[inner].load(SeqCst);
+            }
+            *value
+        }
+        Op::Both(turned) => {
+            let [a, b] = if turned { [1, 0] } else { [0, 1] };
+            let first = shared.locks[a].lock().unwrap();
+            *first + *shared.locks[b].lock().unwrap()
+        }
+        Op::TryLock(n) => shared.locks[n].try_lock().map_or(200, |mut value| {
+            *value += me;
+            *value
+        }),
+        Op::Read(n) => {
+            let value = shared.both[n].read().unwrap();
+            *value + shared.atomics[n].load(SeqCst)
+        }
+        Op::Write(n) => {
+            let mut value = shared.both[n].write().unwrap();
+            *value = *value * 3 + me;
+            *value
+        }
+        Op::TryWrite(n) => shared.both[n].try_write().map_or(200, |mut value| {
+            *value += me;
+            *value
+        }),
+        Op::Send => shared.sender.try_send(me).map_or(300, |()| 0),
+        Op::TryReceive => shared.receiver.lock().unwrap().try_recv().unwrap_or(400),
+        Op::Receive(limit) => {
+            let receiver = shared.receiver.lock().unwrap();
+            receiver.recv_timeout(seconds(limit)).unwrap_or(500)
+        }
+        Op::Wait(limit) => {
+            let flag = shared.flag.lock().unwrap();
+            let (_flag, late) = shared.called.wait_timeout(flag, seconds(limit)).unwrap();
+            u32::from(late.timed_out())
+        }
+        Op::NotifyOne => {
+            shared.called.notify_one();
+            0
+        }
+        Op::NotifyAll => {
+            shared.called.notify_all();
+            0
+        }
+        Op::ParkFor(limit) => {
+            thread::park_timeout(seconds(limit));
+            0
+        }
+        Op::Unpark => {
+            let threads = shared.threads.lock().unwrap();
+            if let Some(thread) = threads.first() {
+                thread.unpark();
+            }
+            threads.len() as u32
+        }
+        Op::Sleep(limit) => {
+            thread::sleep(seconds(limit));
+            0
+        }
+        Op::Yield => {
+            thread::yield_now();
+            0
+        }
+        Op::Once => {
+            let mut mine = 0;
+            shared.once.call_once(|| mine = shared.atomics[0].load(SeqCst) + 1);
+            mine
+        }
+        Op::WaitForFlag => {
+            let mut flag = shared.flag.lock().unwrap();
+            while !*flag {
+                flag = shared.called.wait(flag).unwrap();
+            }
+            7
+        }
+        Op::SetFlag => {
+            *shared.flag.lock().unwrap() = true;
+            shared.called.notify_all();
+            0
+        }
+    }
+}
+
+/// What each thread saw, and what is left.
+type Outcome = (Vec<Vec<u32>>, Vec<u32>);
+
+fn run(program: &[Vec<Op>]) -> Outcome {
+    let (sender, receiver) = mpsc::sync_channel(2);
+    let shared = Arc::new(Shared {
+        atomics: [const { AtomicU32::new(0) }; 2],
+        locks: [const { Mutex::new(0) }; 2],
+        both: [const { RwLock::new(0) }; 2],
+        flag: Mutex::new(false),
+        called: Condvar::new(),
+        sender,
+        receiver: Mutex::new(receiver),
+        once: Once::new(),
+        threads: Mutex::new(Vec::new()),
+    });
+    let threads: Vec<_> = (1..)
+        .zip(program)
+        .map(|(me, ops)| {
+            let (shared, ops) = (Arc::clone(&shared), ops.clone());
+            thread::spawn(move || ops.iter().map(|op| act(*op, me, &shared)).collect::<Vec<_>>())
+        })
+        .collect();
+    if program.iter().flatten().any(|op| matches!(op, Op::Unpark)) {
+        *shared.threads.lock().unwrap() = threads.iter().map(|one| one.thread().clone()).collect();
+    }
+    let seen = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let mut left: Vec<u32> = shared.atomics.iter().map(|one| one.load(SeqCst)).collect();
+    left.extend(shared.locks.iter().map(|one| *one.lock().unwrap()));
+    left.extend(shared.both.iter().map(|one| *one.read().unwrap()));
+    left.extend(std::iter::from_fn(|| shared.receiver.lock().unwrap().try_recv().ok()));
+    (seen, left)
+}
+
+/// What a search reached, whether something failed, and how many executions
+/// it took; `None` if it did not come to an end.
+fn search(
+    strategy: Box<dyn Strategy>,
+    ordered: bool,
+    most: u64,
+    program: &[Vec<Op>],
+) -> Option<(BTreeSet<Outcome>, bool, u64)> {
+    let seen = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+    let (into, program) = (Arc::clone(&seen), program.to_vec());
+    let settings = Settings { steps: 5_000, ordered, panics_are_values: false, unlock_steps: true };
+    let body: engine::Body = Arc::new(move || {
+        let outcome = run(&program);
+        into.lock().unwrap().insert(outcome);
+        Ok(())
+    });
+    let run = engine::drive(strategy, &settings, false, (most, None), &body);
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    (run.complete || run.failed.is_some()).then_some((seen, run.failed.is_some(), run.executions))
+}
+
+/// How many programs; more in a run by hand.
+fn cases() -> u32 {
+    std::env::var("SELVEDGE_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
+}
+
+fn agree(ordered: bool) {
+    // Programs that the plain search comes to an end of.
+    const MOST: u64 = 5_000;
+    let mut runner = TestRunner::new(Config {
+        cases: cases(),
+        failure_persistence: None,
+        max_shrink_iters: 300,
+        ..Config::default()
+    });
+    let counts = std::cell::RefCell::new((0, 0, 0, Vec::new()));
+    runner
+        .run(&programs(), |program| {
+            let Some((all, fails, plain)) =
+                search(Box::new(Dfs::new(u32::MAX)), ordered, MOST, &program)
+            else {
+                counts.borrow_mut().1 += 1;
+                return Ok(());
+            };
+            // What fails ends a search: the outcomes seen by then say nothing.
+            let reduced = search(Box::new(Every::new(ordered)), ordered, 2 * plain + 10, &program);
+            let (some, failed, tried) = match reduced {
+                Some(reduced) => reduced,
+                None => {
+                    prop_assert!(false, "{plain} schedules, and more when reduced");
+                    unreachable!()
+                }
+            };
+            prop_assert_eq!(failed, fails, "whether it can fail");
+            if !fails {
+                prop_assert_eq!(some, all, "outcomes");
+                counts.borrow_mut().3.push(plain as f64 / tried as f64);
+            } else {
+                counts.borrow_mut().2 += 1;
+            }
+            Ok(())
+        })
+        .unwrap();
+    let (_, large, failing, mut ratios) = counts.into_inner();
+    ratios.sort_by(f64::total_cmp);
+    let median = ratios[ratios.len() / 2];
+    println!(
+        "{} programs the same, {failing} fail in both, {large} too large for the plain search; \
+         plain / reduced: {:.1} at least, {median:.1} in the median, {:.0} at most",
+        ratios.len(),
+        ratios[0],
+        ratios[ratios.len() - 1]
+    );
+}
+
+#[test]
+fn the_same_outcomes_as_the_plain_search() {
+    agree(true);
+}
+
+#[test]
+fn the_same_outcomes_with_deadlines_at_any_step() {
+    agree(false);
+}

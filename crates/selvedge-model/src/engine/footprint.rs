@@ -1,0 +1,104 @@
+//! What a step touched: two steps that touch nothing in common can be done in
+//! either order, with the same end.
+
+/// Something that steps have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// An object, by its place in the execution.
+    Object(usize),
+    /// What `unpark` leaves for a task.
+    Token(usize),
+    /// The end of a task.
+    End(usize),
+    /// The numbers of tasks.
+    Tasks,
+    /// The order of calls and returns that a history records.
+    History,
+}
+
+/// How a step touched a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Touch {
+    key: Key,
+    writes: bool,
+}
+
+/// A step that was done: the operation that was chosen, and all up to the next.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Step {
+    pub(crate) task: usize,
+    /// How many objects there were before.
+    pub(crate) known: usize,
+    /// What was touched, each key once.
+    pub(super) touches: Vec<Touch>,
+    /// The keys that the step would have waited for.
+    pub(crate) waits: Vec<Key>,
+    /// The locks that it took.
+    pub(super) takes: Vec<Key>,
+    /// The keys that nobody who waits for them can have before this step:
+    /// locks that an earlier one took and this one gave up, and the task's end.
+    pub(super) releases: Vec<Key>,
+    /// It can be told from everything: a deadline passed, or others went first.
+    pub(crate) world: bool,
+    /// A deadline passed.
+    pub(crate) late: bool,
+    /// The tasks that it started.
+    pub(crate) started: Vec<usize>,
+    /// What it touched is not all known.
+    pub(crate) unknown: bool,
+}
+
+impl Step {
+    /// Whether the other does the same, as far as can be seen.
+    pub(crate) fn resembles(&self, other: &Self) -> bool {
+        (self.task, &self.touches, &self.waits) == (other.task, &other.touches, &other.waits)
+    }
+
+    pub(crate) fn touch(&mut self, key: Key, writes: bool) {
+        match self.touches.iter_mut().find(|touch| touch.key == key) {
+            Some(touch) => touch.writes |= writes,
+            None => self.touches.push(Touch { key, writes }),
+        }
+    }
+
+    pub(crate) fn release(&mut self, key: Key) {
+        if !self.takes.contains(&key) && !self.releases.contains(&key) {
+            self.releases.push(key);
+        }
+    }
+
+    /// Whether the order of the two can be told.
+    pub(crate) fn conflicts(&self, other: &Self) -> bool {
+        self.meets(other, |mine, theirs| mine == theirs)
+    }
+
+    /// The same for a step of another execution, which branched off before
+    /// this one: an object that is new since may have another place there.
+    pub(crate) fn conflicts_elsewhere(&self, other: &Self) -> bool {
+        let new = |key| matches!(key, Key::Object(place) if place >= self.known);
+        self.meets(other, |mine, theirs| mine == theirs || (new(mine) && new(theirs)))
+    }
+
+    fn meets(&self, other: &Self, same: impl Fn(Key, Key) -> bool) -> bool {
+        let told = |mine: &Touch, theirs: &Touch| {
+            (mine.writes || theirs.writes) && same(mine.key, theirs.key)
+        };
+        self.world
+            || other.world
+            || self.touches.iter().any(|mine| other.touches.iter().any(|one| told(mine, one)))
+    }
+
+    /// Whether `later` can only have been done since this was.
+    pub(crate) fn lets(&self, later: &Self) -> bool {
+        self.releases.iter().any(|key| later.waits.contains(key))
+    }
+
+    /// Adds what another way to do the step touched.
+    pub(crate) fn join(&mut self, other: &Self) {
+        for touch in &other.touches {
+            self.touch(touch.key, touch.writes);
+        }
+        self.world |= other.world;
+        self.unknown |= other.unknown;
+    }
+}
