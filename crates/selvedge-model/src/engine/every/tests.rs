@@ -6,7 +6,7 @@ use crate::engine::{self, Dfs, Settings, Strategy};
 use crate::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use crate::sync::{Condvar, Mutex, Once, RwLock, mpsc};
 use crate::thread;
-use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof};
+use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof};
 use proptest::strategy::Strategy as Values;
 use proptest::test_runner::{Config, TestRunner};
 use std::collections::BTreeSet;
@@ -40,6 +40,7 @@ enum Op {
     ParkFor(u64),
     Unpark,
     Sleep(u64),
+    Now,
     Yield,
     Once,
     /// A lock that is waited for with no deadline: may hang.
@@ -70,6 +71,7 @@ fn op() -> impl Values<Value = Op> {
         1 => (1..4_u64).prop_map(Op::ParkFor),
         1 => Just(Op::Unpark),
         1 => (1..3_u64).prop_map(Op::Sleep),
+        1 => Just(Op::Now),
         1 => Just(Op::Yield),
         1 => Just(Op::Once),
         1 => Just(Op::WaitForFlag),
@@ -162,7 +164,7 @@ fn act(op: Op, me: u32, shared: &Shared) -> u32 {
         }
         Op::ParkFor(limit) => {
             thread::park_timeout(seconds(limit));
-            0
+            engine::now().as_secs() as u32
         }
         Op::Unpark => {
             let threads = shared.threads.lock().unwrap();
@@ -173,8 +175,9 @@ fn act(op: Op, me: u32, shared: &Shared) -> u32 {
         }
         Op::Sleep(limit) => {
             thread::sleep(seconds(limit));
-            0
+            engine::now().as_secs() as u32
         }
+        Op::Now => engine::now().as_secs() as u32,
         Op::Yield => {
             thread::yield_now();
             0
@@ -233,77 +236,92 @@ fn run(program: &[Vec<Op>]) -> Outcome {
     (seen, left)
 }
 
-/// What a search reached, whether something failed, and how many executions
-/// it took; `None` if it did not come to an end.
+/// What a search came to.
+#[derive(Debug)]
+struct Found {
+    outcomes: BTreeSet<Outcome>,
+    fails: bool,
+    executions: u64,
+}
+
+/// `None` if it did not come to an end.
 fn search(
     strategy: Box<dyn Strategy>,
     ordered: bool,
     most: u64,
     program: &[Vec<Op>],
-) -> Option<(BTreeSet<Outcome>, bool, u64)> {
+) -> Option<Found> {
     let seen = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+    let tries = |op: &Op| matches!(op, Op::TryLock(_) | Op::TryWrite(_));
+    let settings = Settings {
+        steps: 5_000,
+        ordered,
+        panics_are_values: false,
+        unlock_steps: program.iter().flatten().any(tries),
+    };
     let (into, program) = (Arc::clone(&seen), program.to_vec());
-    let settings = Settings { steps: 5_000, ordered, panics_are_values: false, unlock_steps: true };
     let body: engine::Body = Arc::new(move || {
         let outcome = run(&program);
         into.lock().unwrap().insert(outcome);
         Ok(())
     });
     let run = engine::drive(strategy, &settings, false, (most, None), &body);
-    let seen = std::mem::take(&mut *seen.lock().unwrap());
-    (run.complete || run.failed.is_some()).then_some((seen, run.failed.is_some(), run.executions))
+    let outcomes = std::mem::take(&mut *seen.lock().unwrap());
+    let fails = run.failed.is_some();
+    (run.complete || fails).then_some(Found { outcomes, fails, executions: run.executions })
+}
+
+fn plain(ordered: bool, most: u64, program: &[Vec<Op>]) -> Option<Found> {
+    search(Box::new(Dfs::new(u32::MAX)), ordered, most, program)
+}
+
+fn reduced(ordered: bool, most: u64, program: &[Vec<Op>]) -> Found {
+    let found = search(Box::new(Every::new(ordered)), ordered, most, program);
+    found.unwrap_or_else(|| panic!("more than {most} executions for {program:?}"))
 }
 
 /// How many programs; more in a run by hand.
 fn cases() -> u32 {
-    std::env::var("SELVEDGE_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
+    std::env::var("SELVEDGE_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
 }
 
 fn agree(ordered: bool) {
     // Programs that the plain search comes to an end of.
-    const MOST: u64 = 5_000;
+    const MOST: u64 = 3_000;
     let mut runner = TestRunner::new(Config {
         cases: cases(),
         failure_persistence: None,
         max_shrink_iters: 300,
         ..Config::default()
     });
-    let counts = std::cell::RefCell::new((0, 0, 0, Vec::new()));
+    let counts = std::cell::RefCell::new((0, 0, Vec::new()));
     runner
         .run(&programs(), |program| {
-            let Some((all, fails, plain)) =
-                search(Box::new(Dfs::new(u32::MAX)), ordered, MOST, &program)
-            else {
-                counts.borrow_mut().1 += 1;
+            let mut counts = counts.borrow_mut();
+            let Some(all) = plain(ordered, MOST, &program) else {
+                counts.0 += 1;
                 return Ok(());
             };
-            // What fails ends a search: the outcomes seen by then say nothing.
-            let reduced = search(Box::new(Every::new(ordered)), ordered, 2 * plain + 10, &program);
-            let (some, failed, tried) = match reduced {
-                Some(reduced) => reduced,
-                None => {
-                    prop_assert!(false, "{plain} schedules, and more when reduced");
-                    unreachable!()
-                }
-            };
-            prop_assert_eq!(failed, fails, "whether it can fail");
-            if !fails {
-                prop_assert_eq!(some, all, "outcomes");
-                counts.borrow_mut().3.push(plain as f64 / tried as f64);
-            } else {
-                counts.borrow_mut().2 += 1;
+            let found = reduced(ordered, 2 * all.executions + 10, &program);
+            // A failure ends a search: the outcomes seen by then say nothing.
+            prop_assert_eq!(found.fails, all.fails, "whether it can fail");
+            if all.fails {
+                counts.1 += 1;
+                return Ok(());
             }
+            prop_assert_eq!(found.outcomes, all.outcomes, "outcomes");
+            counts.2.push(all.executions as f64 / found.executions as f64);
             Ok(())
         })
         .unwrap();
-    let (_, large, failing, mut ratios) = counts.into_inner();
+    let (large, failing, mut ratios) = counts.into_inner();
     ratios.sort_by(f64::total_cmp);
-    let median = ratios[ratios.len() / 2];
     println!(
         "{} programs the same, {failing} fail in both, {large} too large for the plain search; \
-         plain / reduced: {:.1} at least, {median:.1} in the median, {:.0} at most",
+         plain / reduced: {:.1} at least, {:.1} in the median, {:.0} at most",
         ratios.len(),
         ratios[0],
+        ratios[ratios.len() / 2],
         ratios[ratios.len() - 1]
     );
 }
@@ -316,4 +334,66 @@ fn the_same_outcomes_as_the_plain_search() {
 #[test]
 fn the_same_outcomes_with_deadlines_at_any_step() {
     agree(false);
+}
+
+/// For each rule of what conflicts, and of what to try, a program that needs
+/// it.
+#[test]
+fn each_rule_has_a_program() {
+    use Op::*;
+    let programs: &[&[&[Op]]] = &[
+        &[&[Load(0), Store(0)], &[Load(0), Store(0)]],
+        &[&[Store(0), Load(1)], &[Store(1), Load(0)]],
+        &[&[Lock(0, None)], &[Lock(0, None)]],
+        &[&[Lock(0, Some(0))], &[Lock(0, Some(0)), Store(0)]],
+        &[&[TryLock(0)], &[Lock(0, Some(1))]],
+        &[&[Write(0)], &[Read(0)]],
+        &[&[TryWrite(0)], &[Read(0)]],
+        &[&[Send], &[TryReceive]],
+        &[&[Receive(1)], &[Send]],
+        &[&[Wait(1)], &[NotifyOne]],
+        &[&[Wait(1)], &[Wait(1)], &[NotifyOne]],
+        &[&[ParkFor(1)], &[Unpark]],
+        &[&[Sleep(1)], &[Load(0), Now]],
+        &[&[Sleep(2), Load(0)], &[Sleep(1), Store(0)]],
+        &[&[Once], &[Once], &[Add(0)]],
+        &[&[Both(false)], &[Both(true)]],
+        &[&[WaitForFlag], &[SetFlag]],
+        &[&[Yield, Load(0)], &[Store(0)]],
+        &[&[Store(0)], &[Store(1)], &[Load(1), Load(0)]],
+    ];
+    for program in programs {
+        let program: Vec<Vec<Op>> = program.iter().map(|ops| ops.to_vec()).collect();
+        for ordered in [true, false] {
+            let Some(all) = plain(ordered, 20_000, &program) else {
+                assert!(!ordered, "{program:?} is too large");
+                continue;
+            };
+            let found = reduced(ordered, all.executions, &program);
+            assert_eq!(found.fails, all.fails, "{program:?}");
+            if !all.fails {
+                assert_eq!(found.outcomes, all.outcomes, "{program:?}");
+            }
+            println!("{program:?}: {} of {}", found.executions, all.executions);
+        }
+    }
+}
+
+/// Steps that do not touch each other make no schedules: how many there are,
+/// exactly.
+#[test]
+fn independent_steps_make_no_schedules() {
+    use Op::*;
+    let counts: &[(Vec<Vec<Op>>, u64)] = &[
+        (vec![vec![Store(0); 4], vec![Store(1); 4]], 1),
+        (vec![vec![Load(0), Store(0)]; 2], 4),
+        (vec![vec![Load(0), Store(0)]; 3], 36),
+        (vec![vec![Store(0), Load(1)], vec![Store(1), Load(0)]], 3),
+        (vec![vec![Lock(0, Some(0))]; 3], 6),
+        (vec![vec![Read(0); 2]; 3], 1),
+    ];
+    for (program, executions) in counts {
+        // The first schedule is run once more, to see that it is the same.
+        assert_eq!(reduced(true, 10_000, program).executions - 1, *executions, "{program:?}");
+    }
 }
