@@ -391,6 +391,7 @@ fn independent_steps_make_no_schedules() {
         (vec![vec![Store(0), Load(1)], vec![Store(1), Load(0)]], 3),
         (vec![vec![Lock(0, Some(0))]; 3], 6),
         (vec![vec![Read(0); 2]; 3], 1),
+        (vec![vec![Load(0); 2]; 3], 1),
     ];
     for (program, executions) in counts {
         // The first schedule is run once more, to see that it is the same.
