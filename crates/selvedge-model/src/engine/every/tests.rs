@@ -91,7 +91,8 @@ struct Shared {
     atomics: [AtomicU32; 2],
     locks: [Mutex<u32>; 2],
     both: [RwLock<u32>; 2],
-    flag: Mutex<bool>,
+    /// Whether it is set, and how many have waited.
+    flag: Mutex<(bool, u32)>,
     called: Condvar,
     sender: mpsc::SyncSender<u32>,
     receiver: Mutex<mpsc::Receiver<u32>>,
@@ -150,9 +151,11 @@ fn act(op: Op, me: u32, shared: &Shared) -> u32 {
             receiver.recv_timeout(seconds(limit)).unwrap_or(500)
         }
         Op::Wait(limit) => {
-            let flag = shared.flag.lock().unwrap();
+            let mut flag = shared.flag.lock().unwrap();
+            flag.1 += 1;
+            let before = flag.1;
             let (_flag, late) = shared.called.wait_timeout(flag, seconds(limit)).unwrap();
-            u32::from(late.timed_out())
+            10 * before + u32::from(late.timed_out())
         }
         Op::NotifyOne => {
             shared.called.notify_one();
@@ -189,13 +192,13 @@ fn act(op: Op, me: u32, shared: &Shared) -> u32 {
         }
         Op::WaitForFlag => {
             let mut flag = shared.flag.lock().unwrap();
-            while !*flag {
+            while !flag.0 {
                 flag = shared.called.wait(flag).unwrap();
             }
             7
         }
         Op::SetFlag => {
-            *shared.flag.lock().unwrap() = true;
+            shared.flag.lock().unwrap().0 = true;
             shared.called.notify_all();
             0
         }
@@ -211,7 +214,7 @@ fn run(program: &[Vec<Op>]) -> Outcome {
         atomics: [const { AtomicU32::new(0) }; 2],
         locks: [const { Mutex::new(0) }; 2],
         both: [const { RwLock::new(0) }; 2],
-        flag: Mutex::new(false),
+        flag: Mutex::new((false, 0)),
         called: Condvar::new(),
         sender,
         receiver: Mutex::new(receiver),
@@ -354,6 +357,7 @@ fn each_rule_has_a_program() {
         &[&[Wait(1)], &[NotifyOne]],
         &[&[Wait(1)], &[Wait(1)], &[NotifyOne]],
         &[&[ParkFor(1)], &[Unpark]],
+        &[&[ParkFor(1), ParkFor(1)], &[Unpark, Unpark]],
         &[&[Sleep(1)], &[Load(0), Now]],
         &[&[Sleep(2), Load(0)], &[Sleep(1), Store(0)]],
         &[&[Once], &[Once], &[Add(0)]],
@@ -393,6 +397,19 @@ fn independent_steps_make_no_schedules() {
         (vec![vec![Read(0); 2]; 3], 1),
         (vec![vec![Load(0); 2]; 3], 1),
     ];
+    // What came before a thread's start is no race with what it does.
+    let body: engine::Body = Arc::new(|| {
+        let cell = Arc::new(AtomicU32::new(0));
+        cell.store(1, SeqCst);
+        let theirs = Arc::clone(&cell);
+        let thread = thread::spawn(move || theirs.fetch_add(1, SeqCst));
+        let _ = thread.join();
+        Ok(())
+    });
+    let settings =
+        Settings { steps: 100, ordered: true, panics_are_values: false, unlock_steps: false };
+    let run = engine::drive(Box::new(Every::new(true)), &settings, false, (100, None), &body);
+    assert_eq!((run.complete, run.executions), (true, 2));
     for (program, executions) in counts {
         // The first schedule is run once more, to see that it is the same.
         assert_eq!(reduced(true, 10_000, program).executions - 1, *executions, "{program:?}");
