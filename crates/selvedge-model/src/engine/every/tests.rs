@@ -399,11 +399,12 @@ fn independent_steps_make_no_schedules() {
     ];
     // What came before a thread's start is no race with what it does.
     let body: engine::Body = Arc::new(|| {
+        let bystander = thread::spawn(|| AtomicU32::new(0).load(SeqCst));
         let cell = Arc::new(AtomicU32::new(0));
         cell.store(1, SeqCst);
         let theirs = Arc::clone(&cell);
         let thread = thread::spawn(move || theirs.fetch_add(1, SeqCst));
-        let _ = thread.join();
+        let _ = (thread.join(), bystander.join());
         Ok(())
     });
     let settings =
