@@ -11,6 +11,8 @@
 //!    ([`and_dropped`]); an error or a panic that came before it stays.
 //! 2. Where there is no item to report it for, the panic hook has reported
 //!    it, and it goes no further. It never ends something else.
+//!    Where a call was given the value, and returns, it goes on to the caller
+//!    ([`Returned`]), after an error that the call has.
 //! 3. Several values are dropped one by one ([`each`]). Two destructors that
 //!    panic in one drop of a collection abort the process.
 //!
@@ -21,14 +23,40 @@
 
 use crate::outcome::{Outcome, Panic};
 use std::any::Any;
+use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-/// What a panic carries.
-pub(crate) type Payload = Box<dyn Any + Send>;
+/// What a panic carries. It is dropped under guard.
+pub(crate) struct Payload(Option<Box<dyn Any + Send>>);
+
+impl Payload {
+    /// Lets the panic go on.
+    pub(crate) fn resume(mut self) -> ! {
+        resume_unwind(self.0.take().expect("there until it is dropped"))
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        let payload = self.0.take();
+        if payload.is_some()
+            && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+        {
+            // Its destructor may panic as well, and so on without end.
+            mem::forget(again);
+        }
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Payload")
+    }
+}
 
 /// Runs foreign code.
 #[inline]
@@ -40,24 +68,13 @@ pub(crate) fn guarded<R>(code: impl FnOnce() -> R) -> Result<R, Panic> {
 #[inline]
 pub(crate) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Payload> {
     // What a panic leaves broken is the user's, and is not used again.
-    catch_unwind(AssertUnwindSafe(code))
+    catch_unwind(AssertUnwindSafe(code)).map_err(|payload| Payload(Some(payload)))
 }
 
 /// What the payload said; it is dropped.
 #[cold]
 pub(crate) fn told(payload: Payload) -> Panic {
-    let panic = Panic::from_payload(&*payload);
-    discard(payload);
-    panic
-}
-
-/// Drops a payload, whose destructor may panic in turn.
-#[cold]
-pub(crate) fn discard(payload: Payload) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Its destructor may panic as well, and so on without end.
-        mem::forget(again);
-    }
+    Panic::from_payload(&**payload.0.as_ref().expect("there until it is dropped"))
 }
 
 /// Drops a value.
@@ -83,8 +100,8 @@ pub(crate) fn each<I: IntoIterator>(values: I) -> Result<(), Panic> {
 pub(crate) fn surface(dropped: Result<(), Payload>) {
     match dropped {
         Ok(()) => {}
-        Err(payload) if std::thread::panicking() => discard(payload),
-        Err(payload) => resume_unwind(payload),
+        Err(payload) if std::thread::panicking() => drop(payload),
+        Err(payload) => payload.resume(),
     }
 }
 
@@ -94,9 +111,7 @@ pub(crate) fn surface(dropped: Result<(), Payload>) {
 /// caller, who may hold an item, nor the waking of others.
 #[inline]
 pub(crate) fn wake(waker: Waker) {
-    if let Err(payload) = caught(|| waker.wake()) {
-        discard(payload);
-    }
+    let _ = caught(|| waker.wake());
 }
 
 /// The outcome of an item whose future, closure or value was then dropped:
@@ -160,6 +175,17 @@ impl<T> Surfacing<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(Some(value))
     }
+
+    #[inline]
+    pub(crate) fn into_inner(mut self) -> T {
+        self.0.take().expect("there until it is dropped")
+    }
+
+    /// Drops the value, for a caller that has something to say before its
+    /// panic.
+    pub(crate) fn end(mut self) -> Result<(), Payload> {
+        caught(|| self.0 = None)
+    }
 }
 
 impl<T> Deref for Surfacing<T> {
@@ -172,7 +198,51 @@ impl<T> Deref for Surfacing<T> {
 
 impl<T> Drop for Surfacing<T> {
     fn drop(&mut self) {
-        surface(caught(|| self.0 = None));
+        if self.0.is_some() && mem::needs_drop::<T>() {
+            surface(caught(|| self.0 = None));
+        }
+    }
+}
+
+/// What a call returns once it has dropped what it was given, and what that
+/// panicked with.
+#[must_use]
+pub(crate) struct Returned<O> {
+    value: O,
+    dropped: Result<(), Payload>,
+}
+
+impl<O> Returned<O> {
+    pub(crate) const fn new(value: O) -> Self {
+        Self { value, dropped: Ok(()) }
+    }
+
+    /// Something more was dropped. The first panic counts.
+    pub(crate) fn after(mut self, dropped: Result<(), Payload>) -> Self {
+        if self.dropped.is_ok() {
+            self.dropped = dropped;
+        }
+        self
+    }
+
+    /// The value, unless something panicked: then that goes on.
+    pub(crate) fn or_panic(self) -> O {
+        match self.dropped {
+            Ok(()) => self.value,
+            Err(payload) => {
+                let _ = self::dropped(self.value);
+                payload.resume()
+            }
+        }
+    }
+
+    /// The value, which says of something that went wrong before.
+    pub(crate) fn whatever_was_dropped(self) -> O {
+        self.value
+    }
+
+    pub(crate) const fn peek(&self) -> &O {
+        &self.value
     }
 }
 

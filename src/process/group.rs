@@ -8,7 +8,6 @@ use crate::guard;
 use crate::outcome::{Outcome, Panic};
 use crate::rt::{self, Hold};
 use std::collections::VecDeque;
-use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
@@ -154,7 +153,7 @@ impl Unpacked {
         match guard::caught(all) {
             Ok(()) => {}
             Err(payload) if decoding => self.panicked = Some(guard::told(payload)),
-            Err(payload) => resume_unwind(payload),
+            Err(payload) => payload.resume(),
         }
     }
 

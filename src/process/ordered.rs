@@ -7,11 +7,11 @@ use super::sheet::Stock;
 use super::shell::{Load, Parcel, Shared};
 use super::ship::Job;
 use super::supervisor::TaskId;
+use crate::guard;
 use crate::outcome::Outcome;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::iter::Fuse;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -192,15 +192,15 @@ where
     /// the item's outcome. A source that panics is the caller's affair.
     fn fill(&mut self) -> Filled {
         let mut encoding = false;
-        match catch_unwind(AssertUnwindSafe(|| self.fill_on(&mut encoding))) {
+        match guard::caught(|| self.fill_on(&mut encoding)) {
             Ok(filled) => filled,
             Err(payload) if encoding => {
                 let index = self.pulled - 1;
                 self.close_before(index);
-                self.settle(index, Outcome::Panicked(crate::guard::told(payload)));
+                self.settle(index, Outcome::Panicked(guard::told(payload)));
                 Filled::Parcel
             }
-            Err(payload) => resume_unwind(payload),
+            Err(payload) => payload.resume(),
         }
     }
 

@@ -470,10 +470,9 @@ pub(super) fn drop_each<T>(values: Vec<T>) {
     }
     let mut first = Ok(());
     for value in values {
-        match guard::caught(|| drop(value)) {
-            Err(payload) if first.is_err() => guard::discard(payload),
-            Err(payload) => first = Err(payload),
-            Ok(()) => {}
+        let dropped = guard::caught(|| drop(value));
+        if first.is_ok() {
+            first = dropped;
         }
     }
     guard::surface(first);

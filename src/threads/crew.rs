@@ -28,11 +28,10 @@
 
 use super::pool::{Pool, Quarters};
 use super::workers::Workers;
-use crate::guard::{self, Payload, caught, discard};
+use crate::guard::{self, Payload, caught};
 use crate::sync::hint::Backoff;
 use crate::sync::{Arc, Condvar, Mutex};
 use std::fmt;
-use std::panic::resume_unwind;
 
 /// A borrowed `Fn(&Crew) + Sync` without its type and lifetime.
 #[derive(Clone, Copy)]
@@ -72,12 +71,6 @@ struct State {
     asked: usize,
     /// What escaped from the work in a helper.
     escaped: Option<Payload>,
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        self.escaped.take().into_iter().for_each(discard);
-    }
 }
 
 /// A caller's call for helpers; see the module.
@@ -121,9 +114,7 @@ impl Call {
         if last {
             this.left.notify_one();
         }
-        if let Some(payload) = surplus {
-            discard(payload);
-        }
+        drop(surplus);
     }
 }
 
@@ -216,7 +207,7 @@ impl Pool {
         match escaped {
             Some(payload) => {
                 let _ = guard::dropped(result);
-                resume_unwind(payload)
+                payload.resume()
             }
             None => result,
         }

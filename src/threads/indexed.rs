@@ -21,12 +21,11 @@
 use super::crew::Crew;
 use super::pace::Pace;
 use super::results::Limits;
-use crate::guard::{Each, Payload, caught, discard};
+use crate::guard::{Each, Payload, caught};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::panic::resume_unwind;
 
 /// A map over `0..len`; see the module.
 pub(super) struct Indexed<'s, R, F> {
@@ -126,16 +125,11 @@ where
                 // what surfaces is why there is no output.
                 // SAFETY: it was written (invariant 2) and is dropped once:
                 // ranges are disjoint, and the vector's length stays zero.
-                if let Err(payload) = caught(|| unsafe { place.assume_init_drop() }) {
-                    discard(payload);
-                }
+                let _ = caught(|| unsafe { place.assume_init_drop() });
             }
         }
         match (outcome, panic) {
-            (Err(payload), panic) => {
-                panic.into_iter().for_each(|(_, payload)| discard(payload));
-                resume_unwind(payload)
-            }
+            (Err(payload), _) => payload.resume(),
             (Ok(()), Some(panic)) => Err(panic),
             (Ok(()), None) => unreachable!("a block returned fewer results than indices"),
         }
@@ -189,11 +183,9 @@ where
             (_, None) => None,
         };
         drop(ended);
-        if let Some((_, payload)) = surplus {
-            discard(payload);
-        }
+        drop(surplus);
         if let Some(payload) = hook_panic {
-            resume_unwind(payload);
+            payload.resume();
         }
     }
 

@@ -26,10 +26,9 @@ use super::crew::Crew;
 use super::pace::Pace;
 use super::results::{Drive, Limits, Refill};
 use super::stream::{Chunk, End, Flow, Job, State, Step, Task};
-use crate::guard::{Payload, caught, discard};
+use crate::guard::{Payload, Surfacing, caught};
 use crate::sync::MutexGuard;
 use std::mem;
-use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 /// Items that take less are not worth a lock each.
@@ -85,6 +84,11 @@ impl<P> Feed<P> {
         }
     }
 
+    /// Drops the source. What it panicked with before was not asked for.
+    pub(super) fn end(&mut self) -> Result<(), Payload> {
+        caught(|| self.seat = None)
+    }
+
     /// The first panic counts.
     fn panicked(&mut self, payload: Payload) -> Option<Payload> {
         if self.panic.is_some() { Some(payload) } else { self.panic.replace(payload) }
@@ -93,7 +97,6 @@ impl<P> Feed<P> {
 
 impl<P> Drop for Feed<P> {
     fn drop(&mut self) {
-        self.panic.take().into_iter().for_each(discard);
         crate::guard::surface(caught(|| self.seat = None));
     }
 }
@@ -199,9 +202,9 @@ impl<I: Iterator<Item: Send> + Send, S: Step<I::Item>> Job<I::Item, S, I> {
             self.work.notify_all();
         }
         self.wake_caller(&state);
-        if let Some(payload) = surplus {
+        if surplus.is_some() {
             drop(state);
-            discard(payload);
+            drop(surplus);
             state = self.state.lock();
         }
         state
@@ -381,9 +384,9 @@ impl<'s, I: Iterator<Item: Send> + Send, S: Step<I::Item>> Live<'s, I, S> {
                 self.stretch = (0, Some(Instant::now()));
             }
         }
-        let result = result?;
+        let result = Surfacing::new(result?);
         self.hand_out(1);
-        Some(Refill::One(result))
+        Some(Refill::One(result.into_inner()))
     }
 
     /// Accounts for the items that were done with the source kept.
@@ -422,7 +425,7 @@ impl<'s, I: Iterator<Item: Send> + Send, S: Step<I::Item>> Live<'s, I, S> {
             None => {
                 let payload = self.job.state.lock().feed.panic.take();
                 match payload {
-                    Some(payload) => resume_unwind(payload),
+                    Some(payload) => payload.resume(),
                     None => Refill::Done,
                 }
             }
@@ -486,9 +489,6 @@ impl<I: Iterator<Item: Send> + Send, S: Step<I::Item>> Drive<S::Out> for Live<'_
 impl<I: Iterator<Item: Send> + Send, S: Step<I::Item>> Drop for Live<'_, I, S> {
     fn drop(&mut self) {
         self.job.stop();
-        if let Some(End::Panicked(payload)) = self.end.take() {
-            discard(payload);
-        }
         if self.kept.is_some() {
             self.job.state.lock().feed.seat = self.kept.take();
         }

@@ -81,7 +81,7 @@ pub use error::{MapError, MapErrorKind, OnError};
 pub use pool::Pool;
 pub use results::Results;
 
-use crate::guard::Each;
+use crate::guard::{Each, Returned, Surfacing};
 use crate::outcome::Outcome;
 use crate::sync::Mutex;
 use indexed::Indexed;
@@ -91,7 +91,6 @@ use results::{Driver, Hook, Limits};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::panic::resume_unwind;
 use steps::{Caught, FirstSeen, InOrder, Plain};
 use stream::{Job, LARGEST_CHUNK, Step};
 use workers::Workers;
@@ -216,7 +215,8 @@ impl<'a> Threads<'a> {
         F: Fn(I::Item) -> R + Sync,
     {
         let xs = xs.into_iter();
-        let mut all = Vec::new();
+        // Dropped one by one if an item panics.
+        let mut all = Each::new(Vec::new());
         // An endless source gives a lower bound too. A hint is a hint: if
         // there is no room for what it promises, that is found out later.
         if let (least, Some(most)) = xs.size_hint()
@@ -224,8 +224,11 @@ impl<'a> Threads<'a> {
         {
             let _ = all.try_reserve_exact(least.min(MOST_RESERVED));
         }
-        self.run(xs, Plain(f), EAGER_AHEAD, |results| all.extend(results));
-        all
+        let ran = self.run(xs, Plain(f), EAGER_AHEAD, |results| {
+            all.extend(results);
+            all
+        });
+        ran.or_panic().into_vec()
     }
 
     /// The results of `f` for every element of a slice, in order. The fastest
@@ -249,8 +252,10 @@ impl<'a> Threads<'a> {
         R: Send,
         F: Fn(&'x T) -> R + Sync,
     {
-        let block = |range: Range<usize>| xs[range].iter().map(&f);
-        self.indexed(xs.len(), block)
+        let f = Surfacing::new(f);
+        let block = |range: Range<usize>| xs[range].iter().map(&*f);
+        let all = self.indexed(xs.len(), block);
+        all.after(f.end()).or_panic().into_vec()
     }
 
     /// The results of `f` for every index in `range`, in order, without a
@@ -271,8 +276,10 @@ impl<'a> Threads<'a> {
         F: Fn(usize) -> R + Sync,
     {
         let start = range.start;
-        let block = |part: Range<usize>| (start + part.start..start + part.end).map(&f);
-        self.indexed(range.len(), block)
+        let f = Surfacing::new(f);
+        let block = |part: Range<usize>| (start + part.start..start + part.end).map(&*f);
+        let all = self.indexed(range.len(), block);
+        all.after(f.end()).or_panic().into_vec()
     }
 
     /// The values of `f` for every item, in input order, or the error at which
@@ -304,29 +311,35 @@ impl<'a> Threads<'a> {
     {
         let xs = xs.into_iter();
         match self.on_error {
-            OnError::FirstInOrder => self.run(xs, InOrder(f), EAGER_AHEAD, |mut results| {
-                // Dropped one by one if there is an error.
-                let mut all = Each::new(Vec::new());
-                while let Some(entry) = results.entry() {
-                    let index = all.len();
-                    match entry {
-                        Ok(Ok(value)) => all.push(value),
-                        Ok(Err(error)) => {
-                            return Err(MapError { index, kind: MapErrorKind::Error(error) });
-                        }
-                        Err(payload) => {
-                            return Err(MapError::panicked(index, payload));
+            OnError::FirstInOrder => {
+                let ran = self.run(xs, InOrder(f), EAGER_AHEAD, |mut results| {
+                    // Dropped one by one if there is an error.
+                    let mut all = Each::new(Vec::new());
+                    while let Some(entry) = results.entry() {
+                        let index = all.len();
+                        match entry {
+                            Ok(Ok(value)) => all.push(value),
+                            Ok(Err(error)) => {
+                                return Err(MapError { index, kind: MapErrorKind::Error(error) });
+                            }
+                            Err(payload) => {
+                                return Err(MapError::panicked(index, payload));
+                            }
                         }
                     }
+                    Ok(all)
+                });
+                if ran.peek().is_err() {
+                    return ran.whatever_was_dropped().map(Each::into_vec);
                 }
-                Ok(all.into_vec())
-            }),
+                ran.or_panic().map(Each::into_vec)
+            }
             OnError::FirstSeen => {
-                let first = Mutex::new(None);
-                let step = FirstSeen { f, first: &first };
-                let all = Each::new(self.run(xs, step, EAGER_AHEAD, all));
-                match first.into_inner() {
-                    None => Ok(all.into_vec()),
+                let first = Surfacing::new(Mutex::new(None));
+                let step = FirstSeen { f, first: &*first };
+                let ran = self.run(xs, step, EAGER_AHEAD, all);
+                match first.into_inner().into_inner() {
+                    None => Ok(ran.or_panic().into_vec()),
                     Some(error) => Err(error),
                 }
             }
@@ -356,7 +369,7 @@ impl<'a> Threads<'a> {
         E: Send,
         F: Fn(I::Item) -> Result<R, E> + Sync,
     {
-        self.run(xs.into_iter(), Caught(f), EAGER_AHEAD, all)
+        self.run(xs.into_iter(), Caught(f), EAGER_AHEAD, all).or_panic().into_vec()
     }
 
     /// Gives `body` the results of `f`, lazily and in input order, each as soon
@@ -424,7 +437,7 @@ impl<'a> Threads<'a> {
         F: Fn(I::Item) -> R + Sync,
         B: FnOnce(Results<'_, R>) -> O,
     {
-        self.run_live(xs.into_iter(), Plain(f), body)
+        self.run_live(xs.into_iter(), Plain(f), body).or_panic()
     }
 
     /// [`stream`](Self::stream) for a source that is not `Send`: the calling
@@ -461,7 +474,7 @@ impl<'a> Threads<'a> {
         F: Fn(I::Item) -> R + Sync,
         B: FnOnce(Results<'_, R>) -> O,
     {
-        self.run(xs.into_iter(), Plain(f), 0, body)
+        self.run(xs.into_iter(), Plain(f), 0, body).or_panic()
     }
 
     /// [`stream`](Self::stream) of how every item ended: errors and panics are
@@ -478,7 +491,7 @@ impl<'a> Threads<'a> {
         F: Fn(I::Item) -> Result<R, E> + Sync,
         B: FnOnce(Results<'_, Outcome<R, E>>) -> O,
     {
-        self.run_live(xs.into_iter(), Caught(f), body)
+        self.run_live(xs.into_iter(), Caught(f), body).or_panic()
     }
 
     fn limits(&self, ahead: usize) -> Limits<'a> {
@@ -501,7 +514,7 @@ impl<'a> Threads<'a> {
         step: S,
         ahead: usize,
         body: impl FnOnce(Results<'_, S::Out>) -> O,
-    ) -> O
+    ) -> Returned<O>
     where
         I: Iterator<Item: Send>,
         S: Step<I::Item>,
@@ -510,10 +523,13 @@ impl<'a> Threads<'a> {
         let pace = Pace::new(self.chunk, LARGEST_CHUNK);
         let widest = self.window.map_or(usize::MAX, NonZeroUsize::get);
         let job = Job::<_, _, ()>::new(step, limits.workers, pace, widest, None);
-        self.pool().crew(limits.workers, usize::MAX, 0, &|crew: &_| job.help(crew), |crew| {
+        let help = |crew: &_| job.help(crew);
+        let ran = self.pool().crew(limits.workers, usize::MAX, 0, &help, |crew| {
             let mut driver = Driver::new(&job, crew, limits, source);
-            body(Results::new(&mut driver))
-        })
+            let ran = Returned::new(body(Results::new(&mut driver)));
+            ran.after(driver.close())
+        });
+        ran.after(job.end())
     }
 
     fn run_live<I, S, O>(
@@ -521,7 +537,7 @@ impl<'a> Threads<'a> {
         source: I,
         step: S,
         body: impl FnOnce(Results<'_, S::Out>) -> O,
-    ) -> O
+    ) -> Returned<O>
     where
         I: Iterator<Item: Send> + Send,
         S: Step<I::Item>,
@@ -533,29 +549,34 @@ impl<'a> Threads<'a> {
         let job = Job::new(step, limits.workers, pace, widest, Some(source));
         // One pulls, and one works where the caller does not.
         let help = |crew: &_| job.pull_or_help(crew, limits);
-        self.pool().crew(limits.workers, usize::MAX, 2, &help, |crew| {
+        let ran = self.pool().crew(limits.workers, usize::MAX, 2, &help, |crew| {
             let mut driver = Live::new(&job, crew, limits, total);
-            body(Results::new(&mut driver))
-        })
+            Returned::new(body(Results::new(&mut driver)))
+        });
+        ran.after(job.end())
     }
 
-    fn indexed<R, B>(&self, len: usize, block: impl Fn(Range<usize>) -> B + Sync) -> Vec<R>
+    fn indexed<R, B>(
+        &self,
+        len: usize,
+        block: impl Fn(Range<usize>) -> B + Sync,
+    ) -> Returned<Each<R>>
     where
         R: Send,
         B: Iterator<Item = R>,
     {
         match Indexed::run(self.pool(), self.limits(0), len, block) {
-            Ok(all) => all,
-            Err((_, payload)) => resume_unwind(payload),
+            Ok(all) => Returned::new(Each::new(all)),
+            Err((_, payload)) => payload.resume(),
         }
     }
 }
 
 /// All results. If one panics, the others are dropped one by one.
-fn all<R>(results: Results<'_, R>) -> Vec<R> {
+fn all<R>(results: Results<'_, R>) -> Each<R> {
     let mut all = Each::new(Vec::new());
     all.extend(results);
-    all.into_vec()
+    all
 }
 
 impl fmt::Debug for Threads<'_> {

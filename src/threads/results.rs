@@ -5,10 +5,9 @@ use super::crew::Crew;
 use super::pace::Pace;
 use super::stream::{End, Flow, Job, LARGEST_CHUNK, Step};
 use super::workers::Workers;
-use crate::guard::{self, Payload, caught, discard};
+use crate::guard::{self, Each, Payload, caught};
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::panic::resume_unwind;
 use std::vec;
 
 /// The hook of [`Threads::progress`](super::Threads::progress).
@@ -46,7 +45,7 @@ pub(super) trait Drive<R> {
 
 pub(super) enum Refill<R> {
     /// The next results, at least one.
-    More(Vec<R>),
+    More(Each<R>),
     /// The next result.
     One(R),
     /// The item after the last result panicked.
@@ -72,7 +71,7 @@ impl<'r, R> Results<'r, R> {
     fn entry_after_refill(&mut self) -> Option<Result<R, Payload>> {
         match self.driver.refill() {
             Refill::More(results) => {
-                self.current = results.into_iter();
+                self.current = results.into_vec().into_iter();
                 self.current.next().map(Ok)
             }
             Refill::One(result) => Some(Ok(result)),
@@ -89,7 +88,7 @@ impl<R> Iterator for Results<'_, R> {
     fn next(&mut self) -> Option<R> {
         match self.entry()? {
             Ok(result) => Some(result),
-            Err(payload) => resume_unwind(payload),
+            Err(payload) => payload.resume(),
         }
     }
 
@@ -168,21 +167,29 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         limits: Limits<'s>,
         source: I,
     ) -> Self {
-        let (least, most) = source.size_hint();
-        Self {
+        let mut driver = Self {
             job,
             crew,
             limits,
             source: Some(source),
             source_panic: None,
-            total: most.filter(|most| *most == least),
+            total: None,
             alone: limits.workers.count() == 1,
             pull: Pace::new(limits.chunk, LARGEST_CHUNK),
             pulled: 0,
             done: 0,
             end: None,
             over: false,
-        }
+        };
+        // It has its place: a hint that panics drops it there.
+        let hint = driver.source.as_ref().map(Iterator::size_hint);
+        driver.total = hint.and_then(|(least, most)| most.filter(|most| *most == least));
+        driver
+    }
+
+    /// Drops the source. What it panicked with before was not asked for.
+    pub(super) fn close(mut self) -> Result<(), Payload> {
+        caught(|| self.source = None)
     }
 
     /// Pulls one batch, if the window has room for it beside the `in_hand` results
@@ -235,10 +242,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
     /// counts.
     fn end_source(&mut self) {
         if let Err(payload) = caught(|| self.source = None) {
-            match self.source_panic {
-                None => self.source_panic = Some(payload),
-                Some(_) => discard(payload),
-            }
+            self.source_panic.get_or_insert(payload);
         }
     }
 
@@ -250,7 +254,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
         };
         let wanted = pace.size().min(self.limits.depth(pace.size()));
         let started = pace.start();
-        let mut results = Vec::with_capacity(wanted.min(LARGEST_CHUNK));
+        let mut results = Each::new(Vec::with_capacity(wanted.min(LARGEST_CHUNK)));
         let mut end = None;
         let mut at_work = false;
         let worked = caught(|| {
@@ -315,7 +319,7 @@ impl<'s, I: Iterator, S: Step<I::Item>> Driver<'s, I, S> {
             Some(End::Panicked(payload)) => Refill::Panicked(payload),
             Some(End::Over) => Refill::Done,
             None => match self.source_panic.take() {
-                Some(payload) => resume_unwind(payload),
+                Some(payload) => payload.resume(),
                 None => Refill::Done,
             },
         }
@@ -379,7 +383,6 @@ impl<I: Iterator, S: Step<I::Item>> Drive<S::Out> for Driver<'_, I, S> {
 impl<I: Iterator, S: Step<I::Item>> Drop for Driver<'_, I, S> {
     fn drop(&mut self) {
         self.job.stop();
-        self.source_panic.take().into_iter().for_each(discard);
         guard::surface(caught(|| self.source = None));
     }
 }

@@ -17,7 +17,8 @@
 //!    items before `i` have been taken and will be finished.
 //! 2. A place in `chunks` is filled exactly once, by the worker that opened
 //!    it, whatever happens in the user's code.
-//! 3. Items and results are never dropped under the lock.
+//! 3. Items and results are never dropped under the lock, and none of their
+//!    destructors that panics hides how the map ended.
 //!
 //! Where the source is `Send` the caller does not pull: see [`live`](super::live).
 
@@ -25,7 +26,7 @@ use super::crew::Crew;
 use super::live::Feed;
 use super::pace::Pace;
 use super::workers::Workers;
-use crate::guard::{self, Payload, Surfacing, caught};
+use crate::guard::{self, Each, Payload, Surfacing, caught};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::hint::Backoff;
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -65,9 +66,10 @@ pub(super) enum End {
     Over,
 }
 
-/// The results of a run of consecutive items.
+/// The results of a run of consecutive items. Whoever drops it has something
+/// else to say than what their destructors do.
 pub(super) struct Chunk<R> {
-    pub(super) results: Vec<R>,
+    pub(super) results: Each<R>,
     pub(super) end: Option<End>,
 }
 
@@ -176,6 +178,12 @@ impl<T, S: Step<T>, P> Job<T, S, P> {
         }
     }
 
+    /// Drops the step, and the source if it is here.
+    pub(super) fn end(self) -> Result<(), Payload> {
+        let dropped = self.state.into_inner().feed.end();
+        dropped.and(self.step.end())
+    }
+
     /// The step, for a caller that works alone.
     pub(super) fn step(&self) -> &S {
         &self.step
@@ -265,7 +273,7 @@ impl<T, S: Step<T>, P> Job<T, S, P> {
         let Task { mut items, first, place, pace } = task;
         let started = pace.start();
         let count = items.len();
-        let mut results = Vec::with_capacity(count);
+        let mut results = Each::new(Vec::with_capacity(count));
         let (mut over, mut aborted) = (false, false);
         let worked = caught(|| {
             for (index, item) in (first..).zip(items.by_ref()) {
@@ -385,12 +393,6 @@ impl<T, R, P> Drop for State<T, R, P> {
     fn drop(&mut self) {
         let _ = guard::each(self.single.drain(..));
         let _ = guard::each(self.ready.drain(..).flatten());
-        for Chunk { results, end } in self.chunks.drain(..).flatten() {
-            let _ = guard::each(results);
-            if let Some(End::Panicked(payload)) = end {
-                guard::discard(payload);
-            }
-        }
     }
 }
 

@@ -1,69 +1,13 @@
-//! Destructors that panic, at every place where a block drops what a user
-//! gave it: the block's promise holds. One test a block, one row a place.
-#![cfg(not(loom))]
-#![allow(missing_docs, reason = "a test binary")]
+//! What a scope drops: its body, children, cleanups and surplus errors.
 
-mod support;
-
-use selvedge::cancel::Token;
+use super::{Armed, Bomb, Payload, armed, is_panic, ms};
+use crate::support::paused;
 use selvedge::outcome::Outcome;
 use selvedge::scope::{Scope, scope};
 use selvedge::timeout::with_timeout;
-use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
-use std::pin::Pin;
+use std::panic::panic_any;
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll};
-use std::time::Duration;
-use support::paused;
 use tokio::time::sleep;
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-/// Panics when it is dropped.
-#[derive(Debug, PartialEq, Eq)]
-struct Bomb(&'static str);
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        panic_any(Payload(self.0));
-    }
-}
-
-/// A payload that panics in turn.
-struct Payload(&'static str);
-
-impl Drop for Payload {
-    fn drop(&mut self) {
-        panic!("the payload of {}", self.0);
-    }
-}
-
-/// A future beside a bomb, which goes off when the future is dropped.
-struct Armed<F>(Pin<Box<F>>, #[expect(dead_code, reason = "held")] Option<Bomb>);
-
-impl<F: Future> Future for Armed<F> {
-    type Output = F::Output;
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.0.as_mut().poll(context)
-    }
-}
-
-/// One that ends or not.
-fn armed<T>(what: &'static str, ends: Option<T>) -> Armed<impl Future<Output = T>> {
-    let future = async move {
-        match ends {
-            Some(value) => value,
-            None => std::future::pending().await,
-        }
-    };
-    Armed(Box::pin(future), Some(Bomb(what)))
-}
-
-fn is_panic<T, E>(outcome: &Outcome<T, E>) -> bool {
-    matches!(outcome, Outcome::Panicked(_))
-}
 
 /// What is dropped in a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,30 +153,4 @@ fn of_a_scope_that_is_dropped() {
         sleep(ms(10)).await;
         assert_eq!(count.try_iter().count(), 1);
     });
-}
-
-/// What `with_timeout` and `run_until_cancelled` are given is their caller's:
-/// the panic of its destructor surfaces there.
-#[test]
-fn of_a_timeout_and_of_a_token() {
-    let unwound = |run: &dyn Fn()| match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(()) => false,
-        Err(payload) => {
-            std::mem::forget(payload);
-            true
-        }
-    };
-    assert!(unwound(&|| {
-        let _ = paused().block_on(with_timeout(armed::<()>("future", None), ms(10)));
-    }));
-    assert!(unwound(&|| {
-        let token = Token::new();
-        let stopped = token.clone();
-        let armed = async move {
-            let _bomb = Bomb("future");
-            stopped.cancel();
-            std::future::pending::<()>().await;
-        };
-        let _ = paused().block_on(token.run_until_cancelled(armed));
-    }));
 }
