@@ -59,6 +59,13 @@
 //! left running when a call returns, even if the iterator of results was
 //! forgotten with `mem::forget`.
 //!
+//! # Destructors
+//!
+//! What was not done and what was not handed out is dropped value by value, and
+//! a panic in that takes the place of no error and of no other panic. The
+//! source and the closure are the caller's: the panic of their destructors goes
+//! on to the caller, unless the call has an error or a panic already.
+//!
 //! # Model bounds
 //!
 //! The models run two or three items, one or two helpers, fixed chunks of one:

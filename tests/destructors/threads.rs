@@ -100,27 +100,35 @@ fn of_a_map_that_ends_at_an_error() {
 #[test]
 fn of_a_chunk_before_the_error_that_was_seen_first() {
     let caller = thread::current().id();
-    // A helper's item waits until the caller is at a later one. The caller's
-    // waits in turn until the helper is at its next: its results are in place.
-    let (helper_at, caller_at) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let fails = AtomicBool::new(false);
+    // A helper's item waits for the caller to fail at a later one, which waits
+    // in turn until the helper is at its next, which has been pulled by then:
+    // its results are in place.
+    let (waits_at, next) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (fails, pulled) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let source = (1..).inspect(|n| pulled.store(*n, Ordering::SeqCst));
     let threads = Threads::new().max_workers(nz!(2)).chunk(nz!(1)).window(nz!(8));
     let ended = ended(|| {
-        threads.on_error(OnError::FirstSeen).try_map(1.., |n: usize| {
+        threads.on_error(OnError::FirstSeen).try_map(source, |n: usize| {
             if thread::current().id() == caller {
-                caller_at.store(n, Ordering::SeqCst);
-                let before = helper_at.load(Ordering::SeqCst);
-                if before == 0 || before > n {
+                while waits_at.load(Ordering::SeqCst) == 0 {
+                    thread::yield_now();
+                }
+                if !(1..n).contains(&waits_at.load(Ordering::SeqCst))
+                    || pulled.load(Ordering::SeqCst) == n
+                {
                     return Ok(Bomb("result"));
                 }
                 fails.store(true, Ordering::SeqCst);
-                while helper_at.load(Ordering::SeqCst) == before {
+                while !next.load(Ordering::SeqCst) {
                     thread::yield_now();
                 }
                 return Err("the caller's");
             }
-            helper_at.store(n, Ordering::SeqCst);
-            while caller_at.load(Ordering::SeqCst) < n && !fails.load(Ordering::SeqCst) {
+            if fails.load(Ordering::SeqCst) {
+                next.store(true, Ordering::SeqCst);
+            }
+            waits_at.store(n, Ordering::SeqCst);
+            while !fails.load(Ordering::SeqCst) {
                 thread::yield_now();
             }
             Ok(Bomb("result"))
