@@ -53,7 +53,7 @@
 //!
 //! ```text
 //! two_hits_are_two: outcome 1 is not allowed (allowed: [2])
-//! (shuttle, after every schedule without a preemption; failed in execution 8; 1 preemption, …)
+//! (shuttle, after the first schedules; failed in execution 1; 1 preemption, …)
 //!
 //!      main             thread 1                              thread 2
 //!   1  spawn thread 1
@@ -114,9 +114,14 @@
 //! An ordering that is too weak is found by `loom` alone, a deadline by
 //! `shuttle` and `paused` alone: run all that fit. The engine named shuttle
 //! uses shuttle's stacks; what blocks, and which schedules are tried, is decided
-//! here: every schedule with at most one preemption, then one of each class;
-//! where that is too much, with the bound on preemptions raised further, then
-//! by probabilistic concurrency testing and at random.
+//! here: ten to begin with, in which all tasks are stopped at the same place, or
+//! only one is; then every schedule with at most one preemption, with some
+//! sampled among them; then one of each class; where that is too much, with the
+//! bound on preemptions raised further; then sampled ones: partial order sampling,
+//! probabilistic concurrency testing, and at random, in turn.
+//!
+//! `examples/bugs` of this project retells forty public bugs over this crate. Its
+//! `TABLE.md` says which engine finds which, after how many executions.
 //!
 //! # Every schedule, without trying every schedule
 //!
@@ -154,6 +159,9 @@
 //! [`LazyLock`](sync::LazyLock). To collect over executions, use std's own. A
 //! body that breaks this is told as such. All tasks share one OS thread: std's
 //! thread-locals are shared, those of `selvedge_model::thread_local!` are not.
+//!
+//! Who reads an `RwLock` already and reads it once more while somebody waits to
+//! write has a deadlock: std's lock may let the writer go first.
 //!
 //! A spin loop is fair: after [`thread::yield_now`] or [`hint::spin_loop`], and
 //! after a hundred steps in a row, all others that can run go first. The body

@@ -185,3 +185,25 @@ fn ordered_time_is_within_any_time() {
         });
     }
 }
+
+// To make the future is what `notify_waiters` sees: a step of its own.
+#[test]
+fn a_notification_between_a_look_and_a_wait_is_lost() {
+    let message = failure(|| {
+        drop(Model::new("look and wait").holds_async(|| async {
+            let shared = Arc::new((AtomicU32::new(0), Notify::new()));
+            let sees = task::spawn({
+                let shared = Arc::clone(&shared);
+                async move {
+                    shared.0.store(1, SeqCst);
+                    shared.1.notify_waiters();
+                }
+            });
+            if shared.0.load(SeqCst) == 0 {
+                shared.1.notified().await;
+            }
+            sees.await.unwrap();
+        }));
+    });
+    assert!(message.contains("in Notify::notified"), "{message}");
+}

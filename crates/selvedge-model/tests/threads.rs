@@ -195,6 +195,53 @@ fn readers_share_and_writers_do_not() {
     });
 }
 
+// std's lock may let a waiting writer go first: then neither goes.
+#[test]
+fn to_read_twice_is_a_deadlock_with_a_writer() {
+    let body = |twice: bool| {
+        let lock = Arc::new(RwLock::new(0));
+        let writer = thread::spawn({
+            let lock = Arc::clone(&lock);
+            move || *lock.write().unwrap() = 1
+        });
+        let one = lock.read().unwrap();
+        let two = twice.then(|| lock.read().unwrap());
+        drop((one, two));
+        writer.join().unwrap();
+    };
+    Model::new("once").holds(move || body(false));
+    let message = failure(|| drop(Model::new("twice").holds(move || body(true))));
+    assert!(message.contains("deadlock: every task waits"), "{message}");
+    assert!(
+        message.contains("main waits to read RwLock#1 once more, behind somebody"),
+        "{message}"
+    );
+    assert!(message.contains("for RwLock#1, which main reads since"), "{message}");
+}
+
+// Twenty are stopped on the way to the failure, one has to be; the others have
+// nothing to do with it.
+#[test]
+fn a_counterexample_is_told_with_the_fewest_preemptions() {
+    let message = failure(|| {
+        drop(Model::new("half of a pair").holds(|| {
+            let pair = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+            let threads: Vec<_> = (0..20)
+                .map(|_| {
+                    let pair = Arc::clone(&pair);
+                    thread::spawn(move || pair.each_ref().map(|half| half.store(1, SeqCst)))
+                })
+                .collect();
+            let seen = pair.each_ref().map(|half| half.load(SeqCst));
+            assert_eq!(seen[0], seen[1]);
+            threads.into_iter().for_each(|thread| assert!(thread.join().is_ok()));
+        }));
+    });
+    assert!(message.contains("; 2 preemptions, 2 choices, "), "{message}");
+    let lanes = message.lines().find(|line| line.trim_start().starts_with("main "));
+    assert_eq!(lanes.map(|line| line.matches("thread").count()), Some(1), "{message}");
+}
+
 #[test]
 fn a_lock_that_is_held_can_be_seen_by_a_try() {
     // The store is done under the lock: who sees it may find the lock taken.

@@ -8,19 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// Executions that are enough for all but those.
-const ENOUGH: u64 = 600;
+const ENOUGH: u64 = 400;
 
-/// What is not found in so few executions, or not at all: `idle worker` is a
-/// matter of memory orderings, which loom shows.
-const MISSED: [&str; 7] = [
-    "reorder of 10",
-    "reorder of 20",
-    "two stages of 20",
-    "SafeStack",
-    "range cache",
-    "idle worker",
-    "look and wait",
-];
+/// What is not found in so few executions, or not at all: `SafeStack` needs five
+/// preemptions, and `idle worker` is a matter of memory orderings, which loom
+/// shows.
+const MISSED: [&str; 2] = ["SafeStack", "idle worker"];
 
 fn model(name: &str, executions: u64) -> Model {
     Model::new(name).executions(executions).duration(Duration::from_secs(60))
@@ -28,7 +21,7 @@ fn model(name: &str, executions: u64) -> Model {
 
 /// The preemptions that the report of a failure tells of.
 fn preemptions(report: &str) -> usize {
-    let line = report.lines().nth(1).expect("a second line");
+    let line = report.lines().find(|line| line.starts_with("(shuttle, ")).expect("such a line");
     let count = line.split("; ").nth(2).and_then(|part| part.split(' ').next());
     count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count: {line}"))
 }

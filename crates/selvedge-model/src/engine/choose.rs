@@ -1,7 +1,7 @@
 //! Which task goes on.
 
 use super::exec::{Decision, Exec, Failure};
-use super::strategy::{Choice, Strategy};
+use super::strategy::{Choice, Does, Strategy};
 use super::{EXPIRED, Wait};
 
 /// A task that ran this many steps in a row, while others could have, is taken
@@ -112,7 +112,15 @@ impl Exec {
             }
             plain |= self.tasks[task].yielded.is_none();
             for alternative in 0..enabled[task] {
-                choices.push(Choice { task: task as u32, alternative, deadline: None, cost: 0 });
+                let pending = &self.tasks[task].pending;
+                choices.push(Choice {
+                    task: task as u32,
+                    alternative,
+                    deadline: None,
+                    cost: 0,
+                    does: Does::of(pending.op),
+                    object: pending.object,
+                });
             }
         }
         let stays = choices.first().is_some_and(|choice| choice.task as usize == from)
@@ -158,6 +166,8 @@ impl Exec {
                     alternative: EXPIRED,
                     deadline: Some(at),
                     cost: 0,
+                    does: Does::Other,
+                    object: state.pending.object,
                 });
             }
         }
@@ -169,6 +179,8 @@ impl Exec {
                     alternative: *number as usize,
                     deadline: Some(timer.at),
                     cost: 0,
+                    does: Does::Other,
+                    object: None,
                 });
             }
         }

@@ -26,6 +26,8 @@ pub(crate) struct Run {
     pub(crate) failed: Option<Failed>,
     pub(crate) complete: bool,
     pub(crate) cut: bool,
+    /// The executions that walked the tree.
+    pub(crate) walked: u64,
     pub(crate) longest: usize,
     /// Somebody tried a lock.
     pub(crate) tried: bool,
@@ -141,6 +143,7 @@ pub(crate) fn drive(
     let mut shared = handle.lock();
     shared.run.complete = shared.strategy.complete();
     shared.run.cut = shared.strategy.cut();
+    shared.run.walked = shared.strategy.walked().unwrap_or(shared.run.executions);
     std::mem::take(&mut shared.run)
 }
 

@@ -52,6 +52,7 @@ impl Failure {
 #[derive(Debug, Clone)]
 pub(crate) struct Pending {
     pub(crate) op: &'static str,
+    pub(crate) object: Option<usize>,
     pub(crate) wait: Wait,
     pub(crate) deadline: Option<Duration>,
     pub(crate) at: Place,
@@ -229,6 +230,10 @@ impl Exec {
             | Wait::Opened { barrier: object, .. }
             | Wait::Taken { queue: object, .. } => vec![Key::Object(*object)],
         };
+        if let Wait::Read(lock) = self.tasks[task].pending.wait {
+            // It looks at what others wait for.
+            step.world |= self.reads(task, lock);
+        }
         for key in &waits {
             step.touch(*key, false);
         }
@@ -276,9 +281,23 @@ impl Exec {
         self.over = true;
     }
 
+    /// Whether the task reads already, and somebody waits to write: std's lock
+    /// may let the writer go before the second read, and then neither goes.
+    pub(super) fn reads_twice(&self, task: usize, lock: usize) -> bool {
+        let writes = |other: &Task| {
+            !other.finished && matches!(other.pending.wait, Wait::Write(l) if l == lock)
+        };
+        self.reads(task, lock) && self.tasks.iter().any(writes)
+    }
+
+    fn reads(&self, task: usize, lock: usize) -> bool {
+        matches!(&self.objects[lock].data, Data::Lock { readers, .. }
+            if readers.iter().any(|(reader, _)| *reader == task))
+    }
+
     /// How many alternatives the task has that need no deadline to pass.
-    pub(crate) fn enabled(&self, task: usize) -> usize {
-        let task = &self.tasks[task];
+    pub(crate) fn enabled(&self, me: usize) -> usize {
+        let task = &self.tasks[me];
         let free = |lock: usize| match &self.objects[lock].data {
             Data::Lock { writer, readers } => writer.is_none() && readers.is_empty(),
             _ => true,
@@ -287,7 +306,9 @@ impl Exec {
             Wait::Ready | Wait::Yield => true,
             Wait::Write(lock) => free(*lock),
             Wait::Read(lock) => {
-                !matches!(&self.objects[*lock].data, Data::Lock { writer: Some(_), .. })
+                let written =
+                    matches!(&self.objects[*lock].data, Data::Lock { writer: Some(_), .. });
+                !written && !self.reads_twice(me, *lock)
             }
             Wait::Notified { condvar, ticket, lock } => {
                 free(*lock)

@@ -14,6 +14,7 @@ mod footprint;
 mod hook;
 pub(crate) mod object;
 mod report;
+mod sample;
 mod shrink;
 mod strategy;
 mod tasks;
@@ -24,8 +25,9 @@ pub(crate) use exec::{Failure, Settings, note};
 pub(crate) use footprint::Key;
 pub(crate) use object::Id;
 pub(crate) use report::{Facts, html, text};
+pub(crate) use sample::{Mixed, Opening, Sampled};
 pub(crate) use shrink::{Deviations, shrink};
-pub(crate) use strategy::{Dfs, Guided, Pct, RandomWalk, Strategy};
+pub(crate) use strategy::{Dfs, Guided, Strategy};
 pub(crate) use tasks::{
     Kind, current, finished, lane, local, panics_are_values, spawn, take_token, unpark, unwinding,
 };
@@ -96,12 +98,12 @@ pub(crate) const EXPIRED: usize = usize::MAX;
 /// alternatives was chosen: 0, unless `wait` has more, or [`EXPIRED`].
 pub(crate) fn step(
     op: &'static str,
-    _object: Option<usize>,
+    object: Option<usize>,
     wait: Wait,
     deadline: Option<Duration>,
     at: Place,
 ) -> usize {
-    let pending = Pending { op, wait, deadline, at };
+    let pending = Pending { op, object, wait, deadline, at };
     if !with(|e| e.announce(pending)) {
         return 0;
     }
@@ -203,6 +205,6 @@ mod futures;
 #[cfg(feature = "tokio")]
 pub(crate) use futures::{awaited, awaits, awaits_nothing, returned, timer_drop, timer_set};
 #[cfg(feature = "tokio")]
-pub(crate) use strategy::Random;
+pub(crate) use sample::Random;
 
 pub(crate) use exec::try_with;

@@ -106,6 +106,11 @@ impl Failed {
             _ => format!("for {}", names[lock]),
         };
         match &pending.wait {
+            Wait::Read(lock) if self.unwritten(*lock) => format!(
+                "to read {} once more, behind somebody who waits to write: std's lock may let \
+                 writers go first",
+                names[*lock]
+            ),
             Wait::Write(lock) | Wait::Read(lock) => held(*lock),
             Wait::Notified { condvar, ticket, lock } => {
                 let called = matches!(&self.objects[*condvar].data, Data::Condvar { waiting, .. }
@@ -139,14 +144,19 @@ impl Failed {
         }
     }
 
+    fn unwritten(&self, lock: usize) -> bool {
+        matches!(&self.objects[lock].data, Data::Lock { writer: None, .. })
+    }
+
     pub(super) fn preemptions(&self) -> usize {
         self.decisions.iter().filter(|decision| decision.preempts).count()
     }
 
-    /// The lanes: the tasks that did something.
+    /// The lanes: the tasks that did something, or that wait for ever.
     pub(super) fn lanes(&self) -> Vec<usize> {
         let acts = |task: &usize| self.events.iter().any(|event| event.task == *task);
-        let waits = |task: usize| task > 0 && !self.tasks[task].finished;
+        let stuck = matches!(self.failure, Failure::Deadlock { .. } | Failure::Steps(_));
+        let waits = |task: usize| stuck && task > 0 && !self.tasks[task].finished;
         (0..self.tasks.len()).filter(|t| acts(t) || waits(*t)).collect()
     }
 

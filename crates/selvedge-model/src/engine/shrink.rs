@@ -2,14 +2,14 @@
 
 use super::drive::{Body, Failed, drive};
 use super::exec::{Decision, Settings};
-use super::strategy::Guided;
+use super::strategy::{Dfs, Guided, Strategy};
 use std::fmt;
 
 /// A schedule, told by where it leaves the default: before a task's nth
 /// choice, another goes on. The default lets the task that runs go on, else
 /// the oldest that can, else the earliest deadline pass.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Deviations(Vec<((u32, u32), (u32, usize))>);
+pub(crate) struct Deviations(Vec<Deviation>);
 
 impl Deviations {
     pub(crate) fn of(decisions: &[Decision]) -> Self {
@@ -60,47 +60,102 @@ impl fmt::Display for Deviations {
     }
 }
 
+/// What is to be made small: preemptions first, then deviations.
+fn cost(decisions: &[Decision]) -> (usize, usize) {
+    let count = |f: fn(&Decision) -> bool| decisions.iter().filter(|decision| f(decision)).count();
+    (count(|decision| decision.preempts), count(|decision| decision.deviates))
+}
+
+struct Shrink<'a> {
+    failed: &'a Failed,
+    settings: Settings,
+    body: &'a Body,
+    used: usize,
+    most: usize,
+    best: Deviations,
+    cost: (usize, usize),
+}
+
+/// Executions of the search below, for each bound on preemptions.
+const BELOW: u64 = 200;
+
 /// Tries to leave deviations out, larger parts first, as long as the failure
-/// stays the same one. What is left, and how often the body was run.
+/// stays the same one; to go straight where one task is stopped for a next; and
+/// then to find it with fewer preemptions. What is left, and how often the body
+/// was run.
 pub(crate) fn shrink(
     failed: &Failed,
     settings: &Settings,
     body: &Body,
     attempts: usize,
 ) -> (Deviations, usize) {
-    let mut best = Deviations::of(&failed.decisions);
     let mut settings = settings.clone();
     settings.steps = settings.steps.min(failed.steps * 4 + 200);
-    let mut used = 0;
-    let fails = |attempt: &Deviations, used: &mut usize| {
-        *used += 1;
-        let strategy = Box::new(Guided::new(attempt.clone()));
-        let run = drive(strategy, &settings, false, (1, None), body);
-        let failed = run.failed.filter(|other| other.failure.resembles(&failed.failure));
-        failed.map(|failed| (Deviations::of(&failed.decisions), failed.steps))
-    };
-    let mut size = best.0.len().max(1);
+    let best = Deviations::of(&failed.decisions);
+    let cost = cost(&failed.decisions);
+    let mut shrink = Shrink { failed, settings, body, used: 0, most: attempts, best, cost };
     loop {
-        let mut start = 0;
-        let mut smaller = false;
-        while start < best.0.len() && used < attempts {
-            let end = (start + size).min(best.0.len());
-            let mut attempt = best.clone();
-            attempt.0.drain(start..end);
-            match fails(&attempt, &mut used) {
-                // What it really did, which may be less still.
-                Some((real, _)) if real.0.len() < best.0.len() => {
-                    best = real;
+        let before = shrink.cost;
+        shrink.pass(|deviations, start, end| {
+            deviations.drain(start..end);
+        });
+        shrink.pass(|deviations, start, end| {
+            let (_, to) = deviations[end - 1];
+            deviations[start].1 = to;
+            deviations.drain(start + 1..end);
+        });
+        if shrink.cost == before {
+            break;
+        }
+    }
+    shrink.search();
+    (shrink.best, shrink.used)
+}
+
+type Deviation = ((u32, u32), (u32, usize));
+
+impl Shrink<'_> {
+    /// Applies `edit` to windows of the deviations, the larger ones first.
+    fn pass(&mut self, edit: impl Fn(&mut Vec<Deviation>, usize, usize)) {
+        let mut size = self.best.0.len();
+        while size > 0 {
+            let mut start = 0;
+            let mut smaller = false;
+            while start + size <= self.best.0.len() && self.used < self.most {
+                let mut attempt = self.best.clone();
+                edit(&mut attempt.0, start, start + size);
+                if attempt != self.best && self.take(Box::new(Guided::new(attempt)), 1) {
                     smaller = true;
+                } else {
+                    start += (size / 2).max(1);
                 }
-                _ => start = end,
+            }
+            if !smaller {
+                size /= 2;
             }
         }
-        if used >= attempts || (size == 1 && !smaller) {
-            return (best, used);
-        }
-        if !smaller {
-            size = (size / 2).max(1);
+    }
+
+    /// Whether the strategy shows the same failure at a lower cost: what it
+    /// really did is the best from there on.
+    fn take(&mut self, strategy: Box<dyn Strategy>, executions: u64) -> bool {
+        let run = drive(strategy, &self.settings, false, (executions, None), self.body);
+        self.used += run.executions as usize;
+        let failed = run.failed.filter(|other| other.failure.resembles(&self.failed.failure));
+        let Some(failed) = failed.filter(|other| cost(&other.decisions) < self.cost) else {
+            return false;
+        };
+        self.cost = cost(&failed.decisions);
+        self.best = Deviations::of(&failed.decisions);
+        true
+    }
+
+    /// Looks for it depth first, with the bound on preemptions raised.
+    fn search(&mut self) {
+        for bound in 0..self.cost.0 {
+            if self.take(Box::new(Dfs::new(bound as u32)), BELOW) {
+                return;
+            }
         }
     }
 }

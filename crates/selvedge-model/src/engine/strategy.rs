@@ -2,7 +2,6 @@
 
 use super::footprint::Step;
 use super::shrink::Deviations;
-use std::collections::HashMap;
 use std::time::Duration;
 
 /// One of the things that could happen next.
@@ -14,6 +13,41 @@ pub(crate) struct Choice {
     pub(crate) deadline: Option<Duration>,
     /// How many preemptions it is.
     pub(crate) cost: u32,
+    pub(crate) does: Does,
+    /// What is touched, if it is one object.
+    pub(crate) object: Option<usize>,
+}
+
+/// What sort of a thing an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Does {
+    /// A task's way to its first operation.
+    Start,
+    /// Another task is made.
+    Spawn,
+    /// It changes nothing that others see.
+    Read,
+    /// Anything else.
+    Other,
+}
+
+impl Does {
+    pub(super) fn of(op: &'static str) -> Self {
+        match op {
+            super::tasks::START => Self::Start,
+            "spawn" => Self::Spawn,
+            "load" | "read" | "get" | "is_completed" => Self::Read,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Choice {
+    /// Whether the order of the two may matter.
+    pub(super) fn conflicts(&self, other: &Self) -> bool {
+        let reads = self.does == Does::Read && other.does == Does::Read;
+        self.object.is_some() && self.object == other.object && !reads
+    }
 }
 
 /// A way through the tree.
@@ -41,6 +75,10 @@ pub(crate) trait Strategy: Send {
     }
     /// A step is over.
     fn stepped(&mut self, _: Step) {}
+    /// How many executions were steps of that walk, if not all.
+    fn walked(&self) -> Option<u64> {
+        None
+    }
 }
 
 struct Node {
@@ -118,118 +156,6 @@ impl Strategy for Dfs {
 
     fn cut(&self) -> bool {
         self.cut
-    }
-}
-
-/// A generator of numbers (Vigna's splitmix64): the same everywhere.
-#[derive(Debug, Clone)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        Self::step(&mut self.0)
-    }
-
-    /// Moves the seed on, and draws.
-    pub(crate) fn step(seed: &mut u64) -> u64 {
-        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = *seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-}
-
-/// Anything at any step.
-pub(crate) struct RandomWalk {
-    random: Random,
-    left: usize,
-}
-
-impl RandomWalk {
-    pub(crate) fn new(seed: u64, executions: usize) -> Self {
-        Self { random: Random(seed), left: executions }
-    }
-}
-
-impl Strategy for RandomWalk {
-    fn next(&mut self) -> bool {
-        self.left = self.left.wrapping_sub(1);
-        self.left != usize::MAX
-    }
-
-    fn choose(&mut self, _: (u32, u32), choices: &[Choice]) -> Option<usize> {
-        Some(self.random.below(choices.len()))
-    }
-}
-
-/// Probabilistic concurrency testing (Burckhardt, Kothari, Musuvathi and
-/// Nagarakatte, ASPLOS 2010): random priorities, lowered at a few random steps.
-pub(crate) struct Pct {
-    random: Random,
-    left: usize,
-    depth: usize,
-    step: usize,
-    longest: usize,
-    priorities: HashMap<(u32, usize), u64>,
-    changes: Vec<usize>,
-    lowest: u64,
-}
-
-impl Pct {
-    pub(crate) fn new(seed: u64, executions: usize, depth: usize) -> Self {
-        Self {
-            random: Random(seed),
-            left: executions,
-            depth,
-            step: 0,
-            longest: 16,
-            priorities: HashMap::new(),
-            changes: Vec::new(),
-            lowest: 0,
-        }
-    }
-}
-
-impl Strategy for Pct {
-    fn next(&mut self) -> bool {
-        if self.left == 0 {
-            return false;
-        }
-        self.left -= 1;
-        self.longest = self.longest.max(self.step);
-        self.step = 0;
-        self.priorities.clear();
-        self.lowest = 1 << 32;
-        let longest = self.longest;
-        let random = &mut self.random;
-        self.changes = (0..self.depth).map(|_| random.below(longest)).collect();
-        true
-    }
-
-    fn choose(&mut self, key: (u32, u32), choices: &[Choice]) -> Option<usize> {
-        self.step += 1;
-        if self.changes.contains(&self.step) {
-            self.lowest -= 1;
-            self.priorities.insert((key.0, 0), self.lowest);
-        }
-        let mut best = (0, 0);
-        for (index, choice) in choices.iter().enumerate() {
-            // A deadline is an actor of its own; so is which waiter is called.
-            let random = &mut self.random;
-            let priority = *self
-                .priorities
-                .entry((choice.task, choice.alternative))
-                .or_insert_with(|| (1 << 32) + (random.next() >> 1));
-            if priority > best.0 {
-                best = (priority, index);
-            }
-        }
-        Some(best.1)
     }
 }
 

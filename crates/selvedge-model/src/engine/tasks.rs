@@ -48,7 +48,13 @@ impl Task {
             kind,
             name,
             made,
-            pending: Pending { op: "start", wait: Wait::Ready, deadline: None, at: made },
+            pending: Pending {
+                op: START,
+                object: None,
+                wait: Wait::Ready,
+                deadline: None,
+                at: made,
+            },
             alternative: 0,
             finished: false,
             panicked: false,
@@ -64,6 +70,9 @@ impl Task {
         }
     }
 }
+
+/// What a task does before it does anything.
+pub(super) const START: &str = "start";
 
 /// Starts a task; its number. No choice is made here.
 pub(crate) fn spawn(

@@ -159,8 +159,9 @@ impl Model {
     }
 
     /// Schedules with at most so many preemptions only. By default the bound
-    /// is raised from 0 until no schedule is left or the budget is used up;
-    /// under loom it is 3.
+    /// is raised from 0 until no schedule is left or the budget is used up, and
+    /// some schedules are tried before and sampled among them; with this, none
+    /// are. Under loom the bound is 3.
     pub fn preemptions(mut self, at_most: u32) -> Self {
         self.preemptions = Some(at_most);
         self

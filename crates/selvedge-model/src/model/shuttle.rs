@@ -2,8 +2,8 @@
 
 use super::{Model, Outcomes, Report, Time};
 use crate::engine::{
-    self, Body, Deviations, Dfs, Every, Facts, Failed, Guided, Pct, RandomWalk, Run, Settings,
-    Strategy,
+    self, Body, Deviations, Dfs, Every, Facts, Failed, Guided, Mixed, Opening, Run, Sampled,
+    Settings, Strategy,
 };
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -75,6 +75,18 @@ impl Search<'_> {
         let mut completed = None;
         let mut tasks = 0;
         let mut index = 0;
+        let mut sampled = 0;
+        let seed = seed(self.model.seed);
+        // Of the budget, a twentieth goes to schedules that are sampled early.
+        let (openings, early) = match self.model.preemptions {
+            Some(_) => (0, 0),
+            None => (Opening::COUNT.min(most / 4), most / 20),
+        };
+        let run = self.drive(Box::new(Opening::new()), openings, 3, "the first schedules");
+        if run.tried {
+            self.settings.unlock_steps = true;
+            self.drive(Box::new(Opening::new()), openings, 3, "the first schedules");
+        }
         while let Some(bound) = bounds.get(index) {
             // A quarter is left for sampling, should this not end.
             let share = most.saturating_mul(3) / 4;
@@ -83,7 +95,10 @@ impl Search<'_> {
                 Some(done) => Self::bounded(done),
             };
             let left = share.saturating_sub(self.ran);
-            let run = self.drive(Box::new(Dfs::new(*bound)), left, 3, &claim);
+            let samples = Sampled::new(seed.wrapping_add(sampled), early.saturating_sub(sampled));
+            let mixed = Mixed::new(Dfs::new(*bound), samples);
+            let run = self.drive(Box::new(mixed), left, 3, &claim);
+            sampled += run.executions - run.walked;
             if run.tried && !self.settings.unlock_steps {
                 // A lock that is tried: to give it up is a step, from now on.
                 self.settings.unlock_steps = true;
@@ -96,8 +111,8 @@ impl Search<'_> {
             }
             completed = Some(*bound);
             if !run.cut {
-                self.must_explore(tasks, run.executions);
-                return format!("every schedule{time} ({} executions)", run.executions);
+                self.must_explore(tasks, run.walked);
+                return format!("every schedule{time} ({} executions)", run.walked);
             }
             // What a preemption or two does not find, the whole does; where
             // that is too much, more preemptions.
@@ -112,15 +127,11 @@ impl Search<'_> {
             Some(bound) => Self::bounded(bound),
             None => String::new(),
         };
-        let mut sampled = 0;
         if self.model.preemptions.is_none() || completed.is_none() {
-            let seed = seed(self.model.seed);
             let rest = most.saturating_sub(self.ran).max(2);
             let claim = if done.is_empty() { "sampled" } else { &done };
-            let pct = Pct::new(seed, rest as usize / 2, 3);
-            sampled += self.drive(Box::new(pct), rest / 2, 1, claim).executions;
-            let walk = RandomWalk::new(seed, rest as usize / 2);
-            sampled += self.drive(Box::new(walk), rest / 2, 0, claim).executions;
+            let samples = Sampled::new(!seed, rest);
+            sampled += self.drive(Box::new(samples), rest, 0, claim).executions;
         }
         self.must_explore(tasks, self.ran);
         let ran = self.ran;

@@ -7,7 +7,9 @@ use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 
-/// As [`std::sync::RwLock`]. Inside of a model, neither side goes first.
+/// As [`std::sync::RwLock`]. Inside of a model, neither side goes first; but who
+/// reads already does not read once more while somebody waits to write, which
+/// deadlocks with std's lock on many systems.
 pub struct RwLock<T: ?Sized> {
     id: Id,
     real: std::sync::RwLock<T>,

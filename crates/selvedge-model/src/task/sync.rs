@@ -185,8 +185,10 @@ mod modelled {
         /// As in tokio.
         #[track_caller]
         pub fn notified(&self) -> impl Future<Output = ()> {
-            // Made now: it hears a `notify_waiters` from here on.
-            named("Notify::notified", Location::caller(), self.0.notified())
+            let at = Location::caller();
+            // Made now, which is a step: it hears a `notify_waiters` from here on.
+            step("Notify::notified", at);
+            named("Notify::notified", at, self.0.notified())
         }
 
         /// As in tokio.

@@ -29,6 +29,7 @@ impl Stack {
             let head = self.head.load(SeqCst);
             let next = self.next[head as usize].swap(-1, SeqCst);
             if next < 0 {
+                thread::yield_now();
                 continue;
             }
             if self.head.compare_exchange(head, next, SeqCst, SeqCst).is_ok() {
