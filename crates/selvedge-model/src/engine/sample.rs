@@ -322,7 +322,7 @@ impl Mixed {
 
 impl Strategy for Mixed {
     fn next(&mut self) -> bool {
-        self.sampling = self.turn % 4 > 0 && self.samples.next();
+        self.sampling = !self.turn.is_multiple_of(4) && self.samples.next();
         self.turn = self.turn.wrapping_add(1);
         if self.sampling {
             return true;

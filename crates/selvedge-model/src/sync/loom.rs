@@ -3,8 +3,10 @@
 //! std's own are `Arc` and `Weak` (their counts are taken to be right),
 //! `Once`, `OnceLock` and `LazyLock`, which loom does not schedule.
 
+pub mod mpsc;
+
 pub use ::loom::sync::{
-    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitTimeoutResult, mpsc,
+    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitTimeoutResult,
 };
 pub use std::sync::{
     Arc, LazyLock, LockResult, Once, OnceLock, OnceState, PoisonError, TryLockError, TryLockResult,

@@ -45,7 +45,7 @@ impl Node {
         let mut state = self.state.lock().unwrap();
         state.asked = true;
         self.changed.notify_all();
-        while !state.answered && !(mended && state.done) {
+        while !(state.answered || mended && state.done) {
             state = self.changed.wait(state).unwrap();
         }
         state.answered.then_some(())
