@@ -132,7 +132,13 @@ macro_rules! side {
                 let shadow = self.shadow();
                 engine::tries();
                 engine::touch(stringify!($try_lock), shadow, at);
-                let free = engine::shared(shadow, |data| matches!(data, $($free)*));
+                // A writer can tell whether there are readers, though it changes nothing.
+                let free = |data: &mut Data| matches!(data, $($free)*);
+                let free = if $reads {
+                    engine::shared(shadow, free)
+                } else {
+                    engine::object(shadow, free)
+                };
                 engine::done(at, Some(shadow), || {
                     let got = if free { "locked" } else { "taken" };
                     format!(concat!(stringify!($try_lock), "() -> {}"), got)

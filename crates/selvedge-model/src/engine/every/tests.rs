@@ -352,6 +352,7 @@ fn each_rule_has_a_program() {
         &[&[TryLock(0)], &[Lock(0, Some(1))]],
         &[&[Write(0)], &[Read(0)]],
         &[&[TryWrite(0)], &[Read(0)]],
+        &[&[Read(0)], &[TryWrite(0)]],
         &[&[Send], &[TryReceive]],
         &[&[Receive(1)], &[Send]],
         &[&[Wait(1)], &[NotifyOne]],
