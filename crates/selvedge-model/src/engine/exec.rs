@@ -203,6 +203,10 @@ impl Exec {
     pub(super) fn begins(&mut self, task: usize, late: bool) {
         let known = self.objects.len();
         let mut step = Step { task, known, late, world: late, ..Step::default() };
+        if let Wait::Read(lock) = self.tasks[task].pending.wait {
+            // It looks at what others wait for.
+            step.world |= self.reads(task, lock);
+        }
         let waits = match &self.tasks[task].pending.wait {
             Wait::Ready | Wait::Never | Wait::Pick(_) => Vec::new(),
             Wait::Yield | Wait::Clock => {
@@ -230,10 +234,6 @@ impl Exec {
             | Wait::Opened { barrier: object, .. }
             | Wait::Taken { queue: object, .. } => vec![Key::Object(*object)],
         };
-        if let Wait::Read(lock) = self.tasks[task].pending.wait {
-            // It looks at what others wait for.
-            step.world |= self.reads(task, lock);
-        }
         for key in &waits {
             step.touch(*key, false);
         }
