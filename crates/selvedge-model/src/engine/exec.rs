@@ -203,10 +203,6 @@ impl Exec {
     pub(super) fn begins(&mut self, task: usize, late: bool) {
         let known = self.objects.len();
         let mut step = Step { task, known, late, world: late, ..Step::default() };
-        if let Wait::Read(lock) = self.tasks[task].pending.wait {
-            // It looks at what others wait for.
-            step.world |= self.reads(task, lock);
-        }
         let waits = match &self.tasks[task].pending.wait {
             Wait::Ready | Wait::Never | Wait::Pick(_) => Vec::new(),
             Wait::Yield | Wait::Clock => {
@@ -239,6 +235,10 @@ impl Exec {
         }
         step.waits = waits;
         self.step = step;
+        if let Wait::Read(lock) = self.tasks[task].pending.wait {
+            // It looks at what others wait for.
+            self.step.world |= self.reads(task, lock);
+        }
     }
 
     /// Takes down what the running task is about to do. Whether there is
