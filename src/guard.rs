@@ -29,6 +29,7 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::vec;
 
 /// What a panic carries. It is dropped under guard.
 pub(crate) struct Payload(Option<Box<dyn Any + Send>>);
@@ -166,6 +167,31 @@ impl<T> Drop for Each<T> {
     }
 }
 
+/// Items of which those that are not taken are dropped one by one.
+pub(crate) struct OneByOne<T>(vec::IntoIter<T>);
+
+impl<T> OneByOne<T> {
+    pub(crate) fn new(values: Vec<T>) -> Self {
+        Self(values.into_iter())
+    }
+}
+
+impl<T> Iterator for OneByOne<T> {
+    type Item = T;
+    fn next(&mut self) -> Option<T> {
+        self.0.next()
+    }
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl<T> Drop for OneByOne<T> {
+    fn drop(&mut self) {
+        let _ = each(&mut self.0);
+    }
+}
+
 /// A value whose destructor may panic out of the call that was given it:
 /// [`surface`].
 #[derive(Debug)]
@@ -193,6 +219,13 @@ impl<T> Deref for Surfacing<T> {
     #[inline]
     fn deref(&self) -> &T {
         self.0.as_ref().expect("there until it is dropped")
+    }
+}
+
+impl<T> DerefMut for Surfacing<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("there until it is dropped")
     }
 }
 
@@ -235,14 +268,12 @@ impl<O> Returned<O> {
             }
         }
     }
+}
 
-    /// The value, which says of something that went wrong before.
-    pub(crate) fn whatever_was_dropped(self) -> O {
-        self.value
-    }
-
-    pub(crate) const fn peek(&self) -> &O {
-        &self.value
+impl<T, E> Returned<Result<T, E>> {
+    /// [`or_panic`](Returned::or_panic), but for an error, which came before.
+    pub(crate) fn error_or_panic(self) -> Result<T, E> {
+        if self.value.is_err() { self.value } else { self.or_panic() }
     }
 }
 

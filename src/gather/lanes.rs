@@ -457,6 +457,13 @@ impl<S: Stream<Item: Future<Output: IntoOutcome>>> Shared<S> {
     }
 }
 
+/// Whoever is last has something else to say.
+impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for Shared<S> {
+    fn drop(&mut self) {
+        let _ = guard::dropped(self.hook.take());
+    }
+}
+
 /// What nobody asked for any more.
 impl<S: Stream<Item: Future<Output: IntoOutcome>>> Drop for State<S> {
     fn drop(&mut self) {

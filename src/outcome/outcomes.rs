@@ -1,6 +1,7 @@
 //! Many outcomes, and the three things one does with them.
 
 use super::Outcome;
+use crate::guard::{self, Each, OneByOne};
 use crate::shown::Few;
 use std::convert::Infallible;
 use std::fmt;
@@ -55,11 +56,14 @@ impl<T, E> Outcomes<T, E> {
     ///
     /// The first failure.
     pub fn all(self) -> Result<Vec<T>, Failure<E>> {
-        let each = self.0.into_iter().enumerate();
-        each.map(|(index, outcome)| {
-            outcome.into_result().map_err(|outcome| Failure { index, outcome })
-        })
-        .collect()
+        let mut values = Each::new(Vec::with_capacity(self.0.len()));
+        for (index, outcome) in OneByOne::new(self.0).enumerate() {
+            match outcome.into_result() {
+                Ok(value) => values.push(value),
+                Err(outcome) => return Err(Failure { index, outcome }),
+            }
+        }
+        Ok(values.into_vec())
     }
 
     /// All values, or every failure in the order of the inputs.
@@ -72,6 +76,7 @@ impl<T, E> Outcomes<T, E> {
         if failures.is_empty() {
             Ok(values.into_iter().map(|(_, value)| value).collect())
         } else {
+            let _ = guard::each(values);
             Err(failures)
         }
     }

@@ -88,6 +88,7 @@ pub use report::{Error, Location, Malformed, Progress, Report, Stopped, Unreadab
 pub use totals::{Overflow, Totals};
 
 use crate::cancel::Token;
+use crate::guard::{self, Returned, Surfacing};
 use crate::outcome::TimedOut;
 use crate::sync::time;
 use crate::threads::Threads;
@@ -303,6 +304,22 @@ where
     pub fn run_with(
         self,
         inputs: impl IntoIterator<Item = Input>,
+        progress: impl FnMut(Progress),
+    ) -> Result<Report, Error> {
+        let mut inputs = Surfacing::new(inputs.into_iter());
+        let mut progress = Surfacing::new(progress);
+        let ended = self.run_on(&mut *inputs, &mut *progress);
+        // All that was given to the run is dropped before this returns, and an
+        // error that it has by then stays.
+        let Self { parse, transform, .. } = self;
+        let ended = Returned::new(ended).after(inputs.end()).after(progress.end());
+        let ended = ended.after(guard::caught(|| drop(parse)));
+        ended.after(guard::caught(|| drop(transform))).error_or_panic()
+    }
+
+    fn run_on(
+        &self,
+        inputs: impl Iterator<Item = Input>,
         mut progress: impl FnMut(Progress),
     ) -> Result<Report, Error> {
         let max_line = bounded("max_line", self.max_line)?;
@@ -325,12 +342,11 @@ where
         let mut stop = self.limits.stop();
         let keep_going = self.limits.keep_going;
         let mut sum = Sum::new(self.samples, self.limits.malformed_at_most, keep_going);
-        let mut blocks =
-            Blocks::new(inputs.into_iter(), &spare, self.block_size.get(), max_line, || {
-                stopped = stop();
-                stopped.is_some()
-            })
-            .keep_going(keep_going);
+        let mut blocks = Blocks::new(inputs, &spare, self.block_size.get(), max_line, || {
+            stopped = stop();
+            stopped.is_some()
+        })
+        .keep_going(keep_going);
         let blocks = std::iter::from_fn(|| {
             let busy = gauges[0].begin();
             let block = blocks.next()?;

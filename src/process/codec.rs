@@ -234,6 +234,16 @@ impl Records {
         self.used
     }
 
+    /// Where the next record begins.
+    pub(crate) fn mark(&self) -> (usize, u32) {
+        (self.used, self.count)
+    }
+
+    /// Takes back what was added since.
+    pub(crate) fn back_to(&mut self, (used, count): (usize, u32)) {
+        (self.used, self.count) = (used, count);
+    }
+
     /// Adds a record of a value; one longer than [`INLINE`] finds no room.
     #[inline]
     pub(crate) fn add<T: Portable>(&mut self, value: &T) -> Result<(), Unencoded> {

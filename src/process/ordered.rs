@@ -7,11 +7,10 @@ use super::sheet::Stock;
 use super::shell::{Load, Parcel, Shared};
 use super::ship::Job;
 use super::supervisor::TaskId;
-use crate::guard;
+use crate::guard::{self, Surfacing, told};
 use crate::outcome::Outcome;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::iter::Fuse;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -29,7 +28,10 @@ const UNDER_WAY: usize = 4 << 20;
 /// Items of a source on their way through the pool.
 pub(super) struct Ordered<I: Iterator, R> {
     shared: Arc<Shared>,
-    source: Fuse<I>,
+    /// Dropped last, after its end too: a panic in that is no item's.
+    source: Surfacing<I>,
+    /// The source has ended.
+    dry: bool,
     job: Job<I::Item, R>,
     group: Arc<Group>,
     /// Items pulled and not yet given to the consumer are at most so many.
@@ -59,7 +61,8 @@ where
     ) -> Self {
         Self {
             shared,
-            source: source.fuse(),
+            source: Surfacing::new(source),
+            dry: false,
             job,
             group: Arc::new(Group::default()),
             window: window.map_or(u64::MAX, |window| window as u64),
@@ -74,7 +77,7 @@ where
     }
 
     pub(super) fn size_hint(&self) -> (usize, Option<usize>) {
-        let (least, most) = self.source.size_hint();
+        let (least, most) = if self.dry { (0, Some(0)) } else { self.source.size_hint() };
         let ours = (self.pulled - self.given) as usize;
         (least.saturating_add(ours), most.and_then(|most| most.checked_add(ours)))
     }
@@ -135,7 +138,7 @@ where
     /// The next report where there is no pool.
     fn forked(&mut self, why: Fault) -> Option<Report<R>> {
         if self.given == self.pulled {
-            self.source.next()?;
+            self.pull()?;
             self.pulled += 1;
         }
         let index = self.given as usize;
@@ -197,7 +200,7 @@ where
             Err(payload) if encoding => {
                 let index = self.pulled - 1;
                 self.close_before(index);
-                self.settle(index, Outcome::Panicked(guard::told(payload)));
+                self.settle(index, Outcome::Panicked(told(payload)));
                 Filled::Parcel
             }
             Err(payload) => payload.resume(),
@@ -211,10 +214,10 @@ where
             if self.pulled - self.given >= self.window {
                 return Filled::Window;
             }
-            let Some(item) = self.source.next() else { return Filled::Exhausted };
+            let Some(item) = self.pull() else { return Filled::Exhausted };
             self.pulled += 1;
             *encoding = true;
-            let alone = !self.add(&item);
+            let alone = !self.add(item);
             *encoding = false;
             if alone {
                 return Filled::Parcel;
@@ -231,21 +234,45 @@ where
         }
     }
 
-    /// Adds an item to the parcel that is being filled. `false`: it went by
-    /// itself.
     #[inline]
-    fn add(&mut self, item: &I::Item) -> bool {
-        match self.filling.add(item) {
-            Ok(()) => true,
+    fn pull(&mut self) -> Option<I::Item> {
+        if self.dry {
+            return None;
+        }
+        let item = self.source.next();
+        self.dry = item.is_none();
+        item
+    }
+
+    /// Adds an item to the parcel that is being filled. `false`: it went by
+    /// itself. One whose destructor panics does not go at all.
+    #[inline]
+    fn add(&mut self, item: I::Item) -> bool {
+        let item = Surfacing::new(item);
+        let before = self.filling.mark();
+        let index = self.pulled - 1;
+        match self.filling.add(&*item) {
+            Ok(()) => match item.end() {
+                Ok(()) => true,
+                Err(payload) => {
+                    self.filling.back_to(before);
+                    self.close_before(index);
+                    self.settle(index, Outcome::Panicked(told(payload)));
+                    false
+                }
+            },
             Err(error) => {
-                let index = self.pulled - 1;
                 self.close_before(index);
-                match by_itself(&self.shared.stock, item, error) {
-                    Ok(load) => {
+                let load = by_itself(&self.shared.stock, &*item, error);
+                match (load, item.end()) {
+                    (Ok(load), Ok(())) => {
                         let bytes = load.bytes();
                         self.send(index, 1, load, bytes);
                     }
-                    Err(fault) => self.settle(index, Outcome::Err(fault)),
+                    (Ok(_), Err(payload)) => {
+                        self.settle(index, Outcome::Panicked(told(payload)));
+                    }
+                    (Err(fault), _) => self.settle(index, Outcome::Err(fault)),
                 }
                 false
             }

@@ -8,6 +8,7 @@ use super::shell::Shared;
 use super::ship::{self, Job};
 use super::stream::Stream;
 use super::supervisor::Event;
+use crate::guard::{self, Each, Returned};
 use crate::outcome::Outcome;
 use std::fmt;
 use std::marker::PhantomData;
@@ -114,12 +115,16 @@ impl<C: Send + Sync + 'static> Pool<C> {
         R: Portable,
     {
         let mut reports = self.ordered(job, xs.into_iter(), None)?;
-        let mut all = Vec::with_capacity(reports.size_hint().0.min(1 << 20));
-        while let Some(report) = reports.next() {
-            all.push(report.into_result()?);
+        let mut all = Each::new(Vec::with_capacity(reports.size_hint().0.min(1 << 20)));
+        let failed = loop {
+            match reports.next().map(Report::into_result) {
+                Some(Ok(value)) => all.push(value),
+                Some(Err(failed)) => break Err(failed),
+                None => break Ok(()),
+            }
             reports.values(|value| all.push(value));
-        }
-        Ok(all)
+        };
+        returned(failed.map(|()| all), reports)
     }
 
     fn ordered<I, R>(
@@ -132,8 +137,15 @@ impl<C: Send + Sync + 'static> Pool<C> {
         I: Iterator<Item: Portable>,
         R: Portable,
     {
-        let job = job.map_err(|why| refused(Fault::NotShippable(why)))?;
-        self.shared.in_its_process().map_err(refused)?;
+        let job = job.map_err(Fault::NotShippable);
+        let job = job.and_then(|job| self.shared.in_its_process().map(|()| job));
+        let job = match job {
+            Ok(job) => job,
+            Err(fault) => {
+                let _ = guard::dropped(xs);
+                return Err(refused(fault));
+            }
+        };
         Ok(Ordered::new(Arc::clone(&self.shared), xs, job, window.map(NonZeroUsize::get)))
     }
 
@@ -191,11 +203,15 @@ impl<C: Send + Sync + 'static> Pool<C> {
         E: Portable,
     {
         let mut reports = self.ordered(job, xs.into_iter(), None).map_err(Failed::widen)?;
-        let mut all = Vec::new();
-        while let Some(report) = reports.next() {
-            all.push(report.flatten().into_result()?);
-        }
-        Ok(all)
+        let mut all = Each::new(Vec::new());
+        let failed = loop {
+            match reports.next().map(|report| report.flatten().into_result()) {
+                Some(Ok(value)) => all.push(value),
+                Some(Err(failed)) => break Err(failed),
+                None => break Ok(()),
+            }
+        };
+        returned(failed.map(|()| all), reports)
     }
 
     /// How every item ended, in input order. Nothing stops the map.
@@ -237,7 +253,14 @@ impl<C: Send + Sync + 'static> Pool<C> {
         R: Portable,
     {
         match self.ordered(job, xs.into_iter(), None) {
-            Ok(mut reports) => std::iter::from_fn(|| reports.next()).collect(),
+            Ok(mut reports) => {
+                let mut all = Each::new(Vec::new());
+                while let Some(report) = reports.next() {
+                    all.push(report);
+                }
+                let all = Returned::new(all).after(guard::caught(|| drop(reports)));
+                all.or_panic().into_vec()
+            }
             Err(failed) => vec![failed.widen()],
         }
     }
@@ -323,11 +346,16 @@ impl<C: Send + Sync + 'static> Pool<C> {
         R: Portable,
     {
         let mut reports = self.ordered(job, xs.into_iter(), None)?;
-        let mut all = Vec::new();
-        while let Some(report) = std::future::poll_fn(|context| reports.poll_next(context)).await {
-            all.push(report.into_result()?);
-        }
-        Ok(all)
+        let mut all = Each::new(Vec::new());
+        let failed = loop {
+            let report = std::future::poll_fn(|context| reports.poll_next(context)).await;
+            match report.map(Report::into_result) {
+                Some(Ok(value)) => all.push(value),
+                Some(Err(failed)) => break Err(failed),
+                None => break Ok(()),
+            }
+        };
+        returned(failed.map(|()| all), reports)
     }
 }
 
@@ -377,6 +405,16 @@ impl<C> Drop for Pool<C> {
     fn drop(&mut self) {
         self.finish(Event::Terminate);
     }
+}
+
+/// What a map returns once the source is dropped, whose panic goes on to the
+/// caller unless there is a failure.
+fn returned<R, E>(
+    ended: Result<Each<R>, Failed<E>>,
+    reports: impl Sized,
+) -> Result<Vec<R>, Failed<E>> {
+    let ended = Returned::new(ended).after(guard::caught(|| drop(reports)));
+    ended.error_or_panic().map(Each::into_vec)
 }
 
 fn refused(why: Fault) -> Failed {

@@ -8,6 +8,7 @@ use super::ordered::by_itself;
 use super::pool::Pool;
 use super::shell::{Load, Parcel};
 use super::ship::{self, Job};
+use crate::guard::{self, Surfacing};
 use crate::outcome::Outcome;
 use crate::rt;
 use crate::semaphore::{OwnedPermit, Semaphore};
@@ -55,7 +56,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         R: Portable,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
-        self.submit_job(ship::plain(f), &item, self.wait_for_a_place())
+        self.submit_job(ship::plain(f), item, self.wait_for_a_place())
     }
 
     /// [`submit`](Self::submit) with the pool's context.
@@ -65,7 +66,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         R: Portable,
         F: Fn(&C, A) -> R + Copy + Send + 'static,
     {
-        self.submit_job(ship::with_context(f), &item, self.wait_for_a_place())
+        self.submit_job(ship::with_context(f), item, self.wait_for_a_place())
     }
 
     /// [`submit`](Self::submit), if it need not wait.
@@ -121,7 +122,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let place = self.a_place().await;
-        self.submit_job(ship::plain(f), &item, place)
+        self.submit_job(ship::plain(f), item, place)
     }
 
     /// [`submit_async`](Self::submit_async) with the pool's context.
@@ -136,7 +137,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         F: Fn(&C, A) -> R + Copy + Send + 'static,
     {
         let place = self.a_place().await;
-        self.submit_job(ship::with_context(f), &item, place)
+        self.submit_job(ship::with_context(f), item, place)
     }
 
     /// The semaphore is never closed.
@@ -160,10 +161,10 @@ impl<C: Send + Sync + 'static> Pool<C> {
         item: A,
     ) -> Result<Handle<R>, Busy<A>> {
         if self.shared.in_its_process().is_err() {
-            return Ok(self.submit_job(job, &item, None));
+            return Ok(self.submit_job(job, item, None));
         }
         match Semaphore::try_acquire_owned(&self.shared.places, 1) {
-            Ok(place) => Ok(self.submit_job(job, &item, Some(place))),
+            Ok(place) => Ok(self.submit_job(job, item, Some(place))),
             Err(_) => Err(Busy(item)),
         }
     }
@@ -171,28 +172,35 @@ impl<C: Send + Sync + 'static> Pool<C> {
     fn submit_job<A: Portable, R: Portable>(
         &self,
         job: Result<Job<A, R>, NotShippable>,
-        item: &A,
+        item: A,
         place: Option<OwnedPermit>,
     ) -> Handle<R> {
         let group = Arc::new(Group::default());
-        let parcel = job.map_err(Fault::NotShippable).and_then(|job| {
+        let item = Surfacing::new(item);
+        // Encoding and dropping it run code of others.
+        let load = guard::guarded(|| {
+            let entry = job.map_err(Fault::NotShippable)?.entry;
             self.shared.in_its_process()?;
             let mut records = Records::default();
-            let load = match records.add(item) {
+            let load = match records.add(&*item) {
                 Ok(()) => Load::Records(records.into_bytes()),
-                Err(error) => by_itself(&self.shared.stock, item, error)?,
+                Err(error) => by_itself(&self.shared.stock, &*item, error)?,
             };
-            let group = Arc::clone(&group);
-            Ok(Parcel { index: 0, len: 1, entry: job.entry, load, group, place })
+            Ok((entry, load))
         });
-        let task = match parcel {
-            Ok(parcel) => Some(self.shared.submit(parcel)),
-            Err(fault) => {
-                let ended = Ended::Lost(Outcome::Err(fault));
-                group.push(Delivery { index: 0, count: 1, attempt: 0, ended });
-                None
+        let why = match (load, item.end()) {
+            (Ok(Ok((entry, load))), Ok(())) => {
+                let (own, group) = (Arc::clone(&group), group);
+                let parcel = Parcel { index: 0, len: 1, entry, load, group, place };
+                let task = self.shared.submit(parcel);
+                return Handle::new(Arc::clone(&self.shared), own, Some(task));
             }
+            (Ok(Ok(_)), Err(payload)) => Outcome::Panicked(guard::told(payload)),
+            (Ok(Err(fault)), _) => Outcome::Err(fault),
+            (Err(panic), _) => Outcome::Panicked(panic),
         };
-        Handle::new(Arc::clone(&self.shared), group, task)
+        let ended = Ended::Lost(why);
+        group.push(Delivery { index: 0, count: 1, attempt: 0, ended });
+        Handle::new(Arc::clone(&self.shared), group, None)
     }
 }

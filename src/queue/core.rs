@@ -510,8 +510,11 @@ impl<T> Drop for Core<T> {
         // SAFETY: all is read (`drain` reads up to `sent`, and nobody else has
         // a reference), and the cursors go with us.
         unsafe { self.head.get_mut().cursor.free() };
-        // Last: it may panic.
+        let cause = self.tail.get_mut().closed.take();
+        // Last: they may panic.
+        let cause = guard::caught(|| drop(cause));
         drop_each(rest);
+        guard::surface(cause);
     }
 }
 

@@ -336,10 +336,7 @@ impl<'a> Threads<'a> {
                     }
                     Ok(all)
                 });
-                if ran.peek().is_err() {
-                    return ran.whatever_was_dropped().map(Each::into_vec);
-                }
-                ran.or_panic().map(Each::into_vec)
+                ran.error_or_panic().map(Each::into_vec)
             }
             OnError::FirstSeen => {
                 let first = Surfacing::new(Mutex::new(None));

@@ -3,6 +3,12 @@
 #![cfg(not(loom))]
 #![allow(missing_docs, reason = "a test binary")]
 
+mod gather;
+mod offload;
+mod pipeline;
+#[cfg(target_os = "linux")]
+mod process;
+mod queue;
 mod scope;
 #[path = "../support/mod.rs"]
 mod support;
@@ -38,6 +44,10 @@ impl Bomb {
         std::mem::forget(self);
         what
     }
+}
+
+fn bomb(armed: bool, what: &'static str) -> Bomb {
+    Bomb(if armed { what } else { "" })
 }
 
 /// What `run` returns, or what it panics with: what was said of the bomb that

@@ -2,7 +2,7 @@
 //! what nobody asked for. An error or a panic of an item stays what it is; the
 //! panic of what the call was given goes on to the caller.
 
-use super::{Bomb, Payload, ended};
+use super::{Bomb, Payload, bomb, ended};
 use selvedge::nz;
 use selvedge::outcome::Outcome;
 use selvedge::threads::{MapErrorKind, OnError, Results, Threads};
@@ -11,8 +11,8 @@ use std::panic::panic_any;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-const ITEMS: usize = 40;
-const BAD: usize = 17;
+const ITEMS: usize = 20;
+const BAD: usize = 9;
 
 /// By one, who is the caller, and by several.
 fn by_few_and_many(test: impl Fn(Threads<'_>)) {
@@ -39,10 +39,6 @@ fn source(armed: bool) -> Source {
 /// One that is dropped before it has ended.
 fn endless(armed: bool) -> Source {
     Source(0..usize::MAX, bomb(armed, "source"))
-}
-
-fn bomb(armed: bool, what: &'static str) -> Bomb {
-    if armed { Bomb(what) } else { Bomb::default() }
 }
 
 /// A closure beside a bomb, which takes the items and leaves results.
@@ -234,6 +230,8 @@ fn of_an_item_in_the_closure() {
 fn of_a_stream_that_is_left_early() {
     let fine = |_| Bomb("result");
     by_few_and_many(|threads| {
+        // Few results are dropped.
+        let threads = threads.window(nz!(12));
         for (of_source, of_closure) in [(false, false), (true, false), (false, true)] {
             for live in [true, false] {
                 let ended = ended(|| {

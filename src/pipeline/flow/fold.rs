@@ -4,7 +4,7 @@ use super::super::Reason;
 use super::super::meter::Gauge;
 use super::super::report::{Error, Location, Malformed, Progress, Report, Unreadable};
 use super::running::{Fault, Origin, Parcel};
-use crate::guard::guarded;
+use crate::guard::{self, Surfacing, guarded, told};
 use crate::outcome::Panic;
 use crate::queue::Receiver;
 use crate::rt;
@@ -21,13 +21,13 @@ const TURNS: u64 = 256;
 
 pub(super) struct Fold<A, F, T> {
     sum: A,
-    fold: F,
+    fold: Surfacing<F>,
     gauge: Shared<Gauge>,
     /// The number of the next line in order.
     next: u64,
     /// A place for each line from `next` on that is here or has one behind it
     /// that is. At most the window.
-    early: VecDeque<Option<Parcel<T>>>,
+    early: Places<T>,
     read: Progress,
     samples: Vec<Malformed>,
     most_samples: usize,
@@ -49,10 +49,10 @@ where
     pub(super) fn new(sum: A, fold: F, gauge: Shared<Gauge>, most_samples: usize) -> Self {
         Self {
             sum,
-            fold,
+            fold: Surfacing::new(fold),
             gauge,
             next: 0,
-            early: VecDeque::new(),
+            early: Places(VecDeque::new()),
             read: Progress::default(),
             samples: Vec::new(),
             most_samples,
@@ -78,13 +78,14 @@ where
             for parcel in batch.drain(..) {
                 let place = usize::try_from(parcel.origin.number - self.next)
                     .expect("the window fits a usize");
-                if self.early.len() <= place {
-                    self.early.resize_with(place + 1, || None);
+                let early = &mut self.early.0;
+                if early.len() <= place {
+                    early.resize_with(place + 1, || None);
                 }
-                self.early[place] = Some(parcel);
+                early[place] = Some(parcel);
             }
-            while let Some(Some(parcel)) = self.early.front_mut().map(Option::take) {
-                self.early.pop_front();
+            while let Some(Some(parcel)) = self.early.0.front_mut().map(Option::take) {
+                self.early.0.pop_front();
                 self.next += 1;
                 if let Err(failed) = self.add(parcel) {
                     self.failed = Some(failed);
@@ -164,13 +165,28 @@ where
     }
 
     /// What panicked was no line, but something that was dropped.
-    pub(super) fn panicked_somewhere(&mut self, panic: Panic) -> Error {
+    pub(super) fn panicked_somewhere(&self) -> impl FnOnce(Panic) -> Error + use<A, F, T> {
         let nowhere = || Location { input: Shared::default(), line: 0, offset: 0 };
-        Error::Panicked { at: self.last.take().unwrap_or_else(nowhere), stage: None, panic }
+        let at = self.last.clone().unwrap_or_else(nowhere);
+        move |panic| Error::Panicked { at, stage: None, panic }
     }
 
-    pub(super) fn into_report(self) -> Report<A> {
-        let Self { sum: totals, read, samples, unreadable, .. } = self;
-        Report { totals, read, samples, unreadable, stopped: None, stages: Vec::new() }
+    /// What was folded, and what the closure or a line that was not folded
+    /// panicked with when it was dropped.
+    pub(super) fn into_report(self) -> (Report<A>, Result<(), Panic>) {
+        let Self { sum: totals, fold, mut early, read, samples, unreadable, .. } = self;
+        let dropped = guard::each(early.0.drain(..)).and(fold.end().map_err(told));
+        let report =
+            Report { totals, read, samples, unreadable, stopped: None, stages: Vec::new() };
+        (report, dropped)
+    }
+}
+
+/// A place for each line from some number on.
+struct Places<T>(VecDeque<Option<Parcel<T>>>);
+
+impl<T> Drop for Places<T> {
+    fn drop(&mut self) {
+        let _ = guard::each(self.0.drain(..));
     }
 }

@@ -19,7 +19,7 @@
 //!
 //! What a stage refuses, and what panics in it, takes the place of the line
 //! and passes the later stages by. So it is found in its turn. What panics when
-//! the run drops it (a source, the closure of a stage) fails the run after the
+//! the run drops it (a source, the closure of a stage, the fold) fails the run after the
 //! last line that was folded.
 //!
 //! # States of a line
@@ -78,6 +78,7 @@ use super::report::{Error, Report, Stopped};
 use super::totals::{Adder, Gatherer, Overflow};
 use super::{Reason, SAMPLES, bounded};
 use crate::cancel::Token;
+use crate::guard;
 use crate::outcome::Outcome;
 use crate::queue::Receiver;
 use crate::rt;
@@ -394,7 +395,11 @@ impl<T: Send + 'static> Flow<T> {
     where
         F: FnMut(&mut A, T) -> Result<(), Reason>,
     {
-        self.run(initial, fold).await.map_err(|failed| failed.error)
+        self.run(initial, fold).await.map_err(|failed| {
+            let Failed { error, so_far } = *failed;
+            let _ = guard::dropped(so_far.totals);
+            error
+        })
     }
 
     /// [`fold`](Self::fold), with what was folded before a failure.
@@ -414,7 +419,7 @@ impl<T: Send + 'static> Flow<T> {
         fold.malformed_at_most = settings.malformed_at_most;
         fold.keep_going = settings.keep_going;
         if let Some(error) = settings.refused {
-            return Err(Box::new(Failed { error, so_far: fold.into_report() }));
+            return Err(Box::new(Failed { error, so_far: fold.into_report().0 }));
         }
         let (threads, panics) = (Threads::default(), Panics::default());
         let exit = {
@@ -437,13 +442,14 @@ impl<T: Send + 'static> Flow<T> {
             scope().token(&stop).run(body).await
         };
         rt::holding_the_clock(threads.join()).await;
+        let somewhere = fold.panicked_somewhere();
         let ended = if let Some(failed) = fold.failed.take() {
             Err(failed)
         } else if let Some(panic) = panics.first() {
-            Err(fold.panicked_somewhere(panic))
+            Err(somewhere(panic))
         } else {
             match exit.outcome {
-                Outcome::Panicked(panic) => Err(fold.panicked_somewhere(panic)),
+                Outcome::Panicked(panic) => Err(somewhere(panic)),
                 _ if fold.complete => Ok(None),
                 Outcome::Cancelled(cancelled) => Ok(Some(Stopped::Cancelled(cancelled))),
                 Outcome::Err(Early::Elapsed(elapsed)) => {
@@ -456,8 +462,10 @@ impl<T: Send + 'static> Flow<T> {
                 },
             }
         };
-        let report = Report { stages: meter::counts(&settings.gauges), ..fold.into_report() };
-        match ended {
+        let somewhere = fold.panicked_somewhere();
+        let (folded, dropped) = fold.into_report();
+        let report = Report { stages: meter::counts(&settings.gauges), ..folded };
+        match ended.and_then(|stopped| dropped.map(|()| stopped).map_err(somewhere)) {
             Ok(stopped) => Ok(Report { stopped, ..report }),
             Err(error) => Err(Box::new(Failed { error, so_far: report })),
         }

@@ -30,7 +30,7 @@ pub(super) struct Running {
     pub(super) keep_going: bool,
     on_end: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
     threads: Threads,
-    panics: Panics,
+    pub(super) panics: Panics,
 }
 
 /// What was told by the destructors of what the stages were given.
@@ -38,6 +38,12 @@ pub(super) struct Running {
 pub(super) struct Panics(Shared<Mutex<Option<Panic>>>);
 
 impl Panics {
+    pub(super) fn tell(&self, dropped: Result<(), Panic>) {
+        if let Err(panic) = dropped {
+            unpoisoned(&self.0).get_or_insert(panic);
+        }
+    }
+
     pub(super) fn first(self) -> Option<Panic> {
         unpoisoned(&self.0).take()
     }
@@ -67,9 +73,7 @@ impl<V> DerefMut for Held<V> {
 
 impl<V> Drop for Held<V> {
     fn drop(&mut self) {
-        if let Err(panic) = guarded(|| self.value = None) {
-            unpoisoned(&self.panics.0).get_or_insert(panic);
-        }
+        self.panics.tell(guarded(|| self.value = None));
     }
 }
 

@@ -152,8 +152,9 @@ where
     running.wait_for(ended.clone());
     running.on_end({
         let from = from.clone();
+        let panics = running.panics.clone();
         // The stage before may be a thread that never closes it.
-        move || drop(from.close_now())
+        move || panics.tell(guard::each(from.close_now()))
     });
     let stop = running.scope.token().clone();
     let name = "selvedge-stage".to_owned();
@@ -188,7 +189,8 @@ fn serve<T, U, F>(
     let threads = Threads::new().max_workers(bound.at_once).on(&helpers);
     let mut batch = Vec::new();
     while from.recv_many(&mut batch, bound.waiting).is_ok() {
-        let done = threads.try_map(batch.drain(..), |Parcel { origin, body }| {
+        let lines = guard::OneByOne::new(std::mem::take(&mut batch));
+        let done = threads.try_map(lines, |Parcel { origin, body }| {
             let value = match body {
                 Ok(value) => value,
                 Err(fault) => return Ok(passed_by(gauge, origin, fault)),
@@ -202,7 +204,9 @@ fn serve<T, U, F>(
             Ok(finished(gauge, origin, ended))
         });
         let Ok(done) = done else { return };
-        if to.send_many(&mut VecDeque::from(done)).is_err() {
+        let mut done = VecDeque::from(done);
+        if to.send_many(&mut done).is_err() {
+            let _ = guard::each(done);
             return;
         }
     }
