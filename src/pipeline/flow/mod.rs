@@ -19,8 +19,8 @@
 //!
 //! What a stage refuses, and what panics in it, takes the place of the line
 //! and passes the later stages by. So it is found in its turn. What panics when
-//! the run drops it (a source, the closure of a stage, the fold) fails the run after the
-//! last line that was folded.
+//! the run drops it (a source, the closure of a stage, the fold) fails the run
+//! after the last line that was folded.
 //!
 //! # States of a line
 //!
