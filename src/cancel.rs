@@ -349,7 +349,8 @@ impl Drop for Node {
     }
 }
 
-/// The future of [`Token::cancelled`].
+/// The future of [`Token::cancelled`]. It may be polled again after it was
+/// ready: then it is ready again.
 #[must_use = "futures do nothing unless polled"]
 pub struct Cancellation<T: Borrow<Token>> {
     token: T,

@@ -120,6 +120,10 @@ pub type OwnedPermit = Permit<Arc<Semaphore>>;
 ///
 /// Dropping it gives up the place in the queue; permits that were granted but
 /// not picked up go to the next in line.
+///
+/// # Panics
+///
+/// When it is polled after it was ready.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<H: Deref<Target = Semaphore>> {
     // None once the permit was handed out.
@@ -383,6 +387,7 @@ impl<H: Deref<Target = Semaphore>> Future for Acquire<H> {
     type Output = Result<Permit<H>, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(self.semaphore.is_some(), "`Acquire` polled after completion");
         let mut turn = std::mem::take(&mut self.turn);
         let polled = turn.poll(context, |context| self.poll_now(context));
         self.turn = turn;
@@ -393,7 +398,7 @@ impl<H: Deref<Target = Semaphore>> Future for Acquire<H> {
 impl<H: Deref<Target = Semaphore>> Acquire<H> {
     fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Result<Permit<H>, Closed>> {
         let this = self;
-        let semaphore = this.semaphore.as_ref().expect("polled after it was ready");
+        let semaphore = this.semaphore.as_ref().expect("`Acquire` polled after completion");
         // Wakers are cloned before the lock is taken and dropped after it is
         // released (the first declared is the last dropped).
         let waiter = Waiter::task(context.waker());

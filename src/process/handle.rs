@@ -21,12 +21,18 @@ use std::time::{Duration, Instant};
 /// # Cancel safety
 ///
 /// As a future it may be dropped between polls; the task goes on.
+///
+/// # Panics
+///
+/// When it is polled, or waited for, after it was ready.
 #[must_use = "a task whose handle is dropped runs on, and its report is lost"]
 pub struct Handle<R> {
     shared: Arc<Shared>,
     group: Arc<Group>,
     task: Option<u64>,
     turn: Turn,
+    /// The report was given.
+    ended: bool,
     result: PhantomData<fn() -> R>,
 }
 
@@ -38,7 +44,7 @@ impl<R> fmt::Debug for Handle<R> {
 
 impl<R: Portable> Handle<R> {
     pub(super) fn new(shared: Arc<Shared>, group: Arc<Group>, task: Option<u64>) -> Self {
-        Self { shared, group, task, turn: Turn::new(), result: PhantomData }
+        Self { shared, group, task, turn: Turn::new(), ended: false, result: PhantomData }
     }
 
     /// The task's number in its pool, which [`terminate`](super::Pool::terminate)
@@ -66,6 +72,7 @@ impl<R: Portable> Handle<R> {
     }
 
     fn wait_until(self, deadline: Option<Instant>) -> Result<Report<R>, Self> {
+        assert!(!self.ended, "`Handle` waited for after completion");
         if let Some(report) = self.forked() {
             return Ok(report);
         }
@@ -96,9 +103,11 @@ impl<R: Portable> Future for Handle<R> {
     type Output = Report<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Report<R>> {
+        assert!(!self.ended, "`Handle` polled after completion");
         let mut turn = std::mem::take(&mut self.turn);
         let polled = turn.poll(context, |context| self.poll_now(context));
         self.turn = turn;
+        self.ended = polled.is_ready();
         polled
     }
 }

@@ -82,6 +82,10 @@ impl<T> RecvManyFuture<'_, T> {
 
 /// A send or a receive that ends at the deadline that it can read: see
 /// [`SendFuture::by_deadline`].
+///
+/// # Panics
+///
+/// When it is polled after it was ready.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct ByDeadline<F> {
     future: F,
@@ -89,11 +93,12 @@ pub struct ByDeadline<F> {
     asked: bool,
     sleep: Option<Pin<Box<Sleep>>>,
     turn: Turn,
+    ended: bool,
 }
 
 impl<F> ByDeadline<F> {
     fn new(future: F) -> Self {
-        Self { future, asked: false, sleep: None, turn: Turn::new() }
+        Self { future, asked: false, sleep: None, turn: Turn::new(), ended: false }
     }
 }
 
@@ -102,8 +107,9 @@ fn poll_until<F: PollNow>(
     by: &mut ByDeadline<F>,
     context: &mut Context<'_>,
 ) -> Poll<Option<F::Output>> {
-    let ByDeadline { future, asked, sleep, turn } = by;
-    turn.poll(context, |context| {
+    let ByDeadline { future, asked, sleep, turn, ended } = by;
+    assert!(!*ended, "`ByDeadline` polled after completion");
+    let polled = turn.poll(context, |context| {
         // First: an item or room that is there wins over a deadline that has
         // passed. So the future must not give way here.
         if let Poll::Ready(ended) = future.poll_now(context) {
@@ -116,7 +122,9 @@ fn poll_until<F: PollNow>(
         }
         let Some(sleep) = sleep else { return Poll::Pending };
         sleep.as_mut().poll(context).map(|()| None)
-    })
+    });
+    *ended = polled.is_ready();
+    polled
 }
 
 impl<T> Future for ByDeadline<SendFuture<'_, T>> {

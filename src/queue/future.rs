@@ -49,7 +49,7 @@ impl<T> Receiver<T> {
     ///
     /// The queue is closed and drained.
     pub fn recv_async(&self) -> RecvFuture<'_, T> {
-        RecvFuture { receiver: self, ticket: None, turn: Turn::new() }
+        RecvFuture { receiver: self, ticket: None, turn: Turn::new(), ended: false }
     }
 
     /// Receives up to `most` items onto the end of `into`, waiting for the
@@ -67,7 +67,7 @@ impl<T> Receiver<T> {
         into: &'a mut Vec<T>,
         most: NonZeroUsize,
     ) -> RecvManyFuture<'a, T> {
-        RecvManyFuture { receiver: self, into, most, ticket: None, turn: Turn::new() }
+        RecvManyFuture { receiver: self, into, most, ticket: None, turn: Turn::new(), ended: false }
     }
 
     /// The queue as a [`Stream`] that ends when it is closed and drained. To
@@ -78,6 +78,10 @@ impl<T> Receiver<T> {
 }
 
 /// See [`Sender::send_async`].
+///
+/// # Panics
+///
+/// When it is polled after it was ready.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct SendFuture<'a, T> {
     sender: &'a Sender<T>,
@@ -110,10 +114,8 @@ impl<T> SendFuture<'_, T> {
 impl<T> Future for SendFuture<'_, T> {
     type Output = Result<(), SendError<T>>;
 
-    /// # Panics
-    ///
-    /// When polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(self.value.is_some(), "`SendFuture` polled after completion");
         let mut turn = std::mem::take(&mut self.turn);
         let polled = turn.poll(context, |context| self.poll_now(context));
         self.turn = turn;
@@ -129,7 +131,7 @@ pub(super) trait PollNow: Future {
 impl<T> PollNow for SendFuture<'_, T> {
     fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Self::Output> {
         let core = self.sender.core();
-        let mut value = self.value.take().expect("polled after it was ready");
+        let mut value = self.value.take().expect("`SendFuture` polled after completion");
         loop {
             let result = match core.try_send(value) {
                 Ok(()) => Ok(()),
@@ -188,20 +190,27 @@ fn poll_recv<T, R>(
 }
 
 /// See [`Receiver::recv_async`].
+///
+/// # Panics
+///
+/// When it is polled after it was ready.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct RecvFuture<'a, T> {
     receiver: &'a Receiver<T>,
     ticket: Option<Ticket>,
     turn: Turn,
+    ended: bool,
 }
 
 impl<T> Future for RecvFuture<'_, T> {
     type Output = Result<T, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(!self.ended, "`RecvFuture` polled after completion");
         let mut turn = std::mem::take(&mut self.turn);
         let polled = turn.poll(context, |context| self.poll_now(context));
         self.turn = turn;
+        self.ended = polled.is_ready();
         polled
     }
 }
@@ -228,6 +237,10 @@ impl<T> Drop for RecvFuture<'_, T> {
 }
 
 /// See [`Receiver::recv_many_async`].
+///
+/// # Panics
+///
+/// When it is polled after it was ready.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct RecvManyFuture<'a, T> {
     receiver: &'a Receiver<T>,
@@ -235,15 +248,18 @@ pub struct RecvManyFuture<'a, T> {
     most: NonZeroUsize,
     ticket: Option<Ticket>,
     turn: Turn,
+    ended: bool,
 }
 
 impl<T> Future for RecvManyFuture<'_, T> {
     type Output = Result<usize, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(!self.ended, "`RecvManyFuture` polled after completion");
         let mut turn = std::mem::take(&mut self.turn);
         let polled = turn.poll(context, |context| self.poll_now(context));
         self.turn = turn;
+        self.ended = polled.is_ready();
         polled
     }
 }

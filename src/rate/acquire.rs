@@ -19,6 +19,10 @@ use std::time::Duration;
 ///
 /// Dropping it gives up the place in line; permits that were granted but not
 /// picked up come back, exactly.
+///
+/// # Panics
+///
+/// When it is polled after it was ready.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<H: Deref<Target = Limiter>> {
     pub(super) wait: Wait<H>,
@@ -210,7 +214,7 @@ impl<H: Deref<Target = Limiter>> Wait<H> {
 
     /// Looks for a grant; `waiter` is who to wake for it.
     fn look(&mut self, waiter: impl Fn() -> Waiter) -> Look {
-        let limiter = self.limiter.as_deref().expect("polled after it was ready");
+        let limiter = self.limiter.as_deref().expect("there until the grant");
         let Some(place) = self.place else {
             return limiter.arrive(self.permits, self.bound, self.holds, waiter);
         };
@@ -221,6 +225,10 @@ impl<H: Deref<Target = Limiter>> Wait<H> {
             self.alarm = Alarm::new();
         }
         look
+    }
+
+    pub(super) const fn has_ended(&self) -> bool {
+        self.limiter.is_none()
     }
 
     /// After the grant: what the permits come from.
@@ -383,6 +391,7 @@ impl<H: Deref<Target = Limiter>> Future for Acquire<H> {
     type Output = Result<(), AcquireError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(!self.wait.has_ended(), "`Acquire` polled after completion");
         let granted = ready!(self.wait.poll(context));
         drop(self.wait.finish());
         Poll::Ready(granted.map(drop))

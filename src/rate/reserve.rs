@@ -15,6 +15,10 @@ use std::task::{Context, Poll, ready};
 /// # Cancel safety
 ///
 /// As [`Acquire`](super::Acquire).
+///
+/// # Panics
+///
+/// When it is polled after it was ready.
 #[must_use = "futures do nothing unless polled"]
 pub struct Reserve<H: Deref<Target = Limiter>> {
     wait: Wait<H>,
@@ -116,6 +120,7 @@ impl<H: Deref<Target = Limiter>> Future for Reserve<H> {
     type Output = Result<Reservation<H>, AcquireError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(!self.wait.has_ended(), "`Reserve` polled after completion");
         let granted = ready!(self.wait.poll(context));
         let limiter = self.wait.finish();
         Poll::Ready(granted.map(|id| Reservation {

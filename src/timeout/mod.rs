@@ -113,7 +113,7 @@ pub(crate) use timer::Timer;
 /// # });
 /// ```
 pub fn with_timeout<F: Future>(future: F, allowance: Duration) -> Timeout<F> {
-    Timeout { future, timer: Timer::relative(allowance) }
+    Timeout { future, timer: Timer::relative(allowance), ended: false }
 }
 
 /// Runs `future` until `deadline` at most.
@@ -126,7 +126,7 @@ pub fn with_timeout<F: Future>(future: F, allowance: Duration) -> Timeout<F> {
 ///
 /// That of `future`, which is dropped at the deadline.
 pub fn with_deadline<F: Future>(future: F, deadline: Deadline) -> Timeout<F> {
-    Timeout { future, timer: Timer::absolute(deadline) }
+    Timeout { future, timer: Timer::absolute(deadline), ended: false }
 }
 
 /// Which deadline passed, and how late that was noticed.
@@ -178,6 +178,10 @@ pub struct Overrun {
 
 pin_project_lite::pin_project! {
     /// The future of [`with_timeout`] and [`with_deadline`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled after it was ready.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Timeout<F> {
@@ -185,6 +189,7 @@ pin_project_lite::pin_project! {
         future: F,
         #[pin]
         timer: Timer,
+        ended: bool,
     }
 }
 
@@ -206,7 +211,14 @@ impl<F: Future> Timeout<F> {
     /// at most before it is dropped. Whoever made the future gave it the
     /// token, or a child of it.
     pub fn or_grace(self, token: Token, grace: Duration) -> Graceful<F> {
-        Graceful { future: self.future, timer: self.timer, token, grace, passed: None }
+        Graceful {
+            future: self.future,
+            timer: self.timer,
+            token,
+            grace,
+            passed: None,
+            ended: false,
+        }
     }
 
     /// At the deadline, hands the future back. `F` must be `Unpin`: a task
@@ -225,7 +237,10 @@ impl<F: Future> Future for Timeout<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.timer.poll(context, |context| this.future.poll(context))
+        assert!(!*this.ended, "`Timeout` polled after completion");
+        let polled = this.timer.poll(context, |context| this.future.poll(context));
+        *this.ended = polled.is_ready();
+        polled
     }
 }
 
@@ -244,6 +259,10 @@ pub enum Graced<T> {
 
 pin_project_lite::pin_project! {
     /// The future of [`Timeout::or_grace`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled after it was ready.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Graceful<F> {
@@ -254,6 +273,7 @@ pin_project_lite::pin_project! {
         token: Token,
         grace: Duration,
         passed: Option<Elapsed>,
+        ended: bool,
     }
 }
 
@@ -262,19 +282,23 @@ impl<F: Future> Future for Graceful<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        assert!(!*this.ended, "`Graceful` polled after completion");
         loop {
             let poll = |context: &mut Context<'_>| this.future.as_mut().poll(context);
             let ended = ready!(this.timer.as_mut().poll(context, poll));
-            match (ended, *this.passed) {
-                (Ok(value), None) => return Poll::Ready(Graced::InTime(value)),
-                (Ok(value), Some(passed)) => return Poll::Ready(Graced::Late(value, passed)),
-                (Err(_), Some(passed)) => return Poll::Ready(Graced::Dropped(passed)),
+            let graced = match (ended, *this.passed) {
+                (Ok(value), None) => Graced::InTime(value),
+                (Ok(value), Some(passed)) => Graced::Late(value, passed),
+                (Err(_), Some(passed)) => Graced::Dropped(passed),
                 (Err(elapsed), None) => {
                     *this.passed = Some(elapsed);
                     this.token.cancel_with(&cancelled_by(&elapsed));
                     this.timer.set(Timer::relative(*this.grace));
+                    continue;
                 }
-            }
+            };
+            *this.ended = true;
+            return Poll::Ready(graced);
         }
     }
 }
@@ -295,6 +319,10 @@ pub struct Detached<F> {
 
 pin_project_lite::pin_project! {
     /// The future of [`Timeout::or_detach`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled after it was ready.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Detachable<F> {
@@ -309,7 +337,7 @@ impl<F: Future + Unpin> Future for Detachable<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let future = this.future.as_mut().expect("polled after it was ready");
+        let future = this.future.as_mut().expect("`Detachable` polled after completion");
         let ended = ready!(this.timer.poll(context, |context| Pin::new(future).poll(context)));
         let future = this.future.take();
         Poll::Ready(ended.map_err(|elapsed| {
