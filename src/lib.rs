@@ -15,6 +15,7 @@ pub mod gather;
 pub mod gather {
     pub mod ready;
 }
+mod fork;
 mod guard;
 pub mod map;
 #[cfg(not(loom))]

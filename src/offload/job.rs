@@ -4,7 +4,7 @@ use super::task::{Promise, Refusal, Task};
 use super::workers::Shared;
 use crate::cancel::Token;
 use crate::guard;
-use crate::outcome::{Cancelled, Outcome};
+use crate::outcome::{Cancelled, Crash, Outcome};
 use crate::rt::{self, Hold, Turn};
 use crate::semaphore::OwnedPermit;
 use crate::sync::{Arc, Mutex};
@@ -142,6 +142,10 @@ impl<T> Future for Job<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!matches!(self.run, Run::Ended), "`Job` polled after completion");
+        if let Some(crash) = self.left_behind() {
+            self.run = Run::Ended;
+            return Poll::Ready(Outcome::Crashed(crash));
+        }
         let mut turn = std::mem::take(&mut self.turn);
         let polled = turn.poll(context, |context| self.poll_now(context));
         self.turn = turn;
@@ -150,6 +154,14 @@ impl<T> Future for Job<T> {
 }
 
 impl<T> Job<T> {
+    /// It is in the hands of a thread that is not in this process.
+    fn left_behind(&self) -> Option<Crash> {
+        match self.run {
+            Run::Queued(_) => self.slot.pool.left_behind(),
+            Run::Polled(_) | Run::Ended => None,
+        }
+    }
+
     fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Outcome<T, Infallible>> {
         let this = self;
         if let Run::Polled(_) = this.run
@@ -192,6 +204,9 @@ impl<T> Job<T> {
 
 impl<T> Drop for Job<T> {
     fn drop(&mut self) {
+        if self.slot.pool.left_behind().is_some() && !matches!(self.run, Run::Polled(_)) {
+            return;
+        }
         let dropped = Cancelled::because("nobody waits for it any more");
         self.token.cancel_with(&dropped);
         if let Run::Polled(task) = std::mem::replace(&mut self.run, Run::Ended) {

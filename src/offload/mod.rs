@@ -30,6 +30,16 @@
 //! queued ends as [`Crash::NoThread`], with the system's error. The next one
 //! that is submitted tries again.
 //!
+//! # Fork
+//!
+//! A pool works in a forked child, with threads of its own from the first
+//! closure on; one that was closed before stays closed. What the parent had
+//! queued is the parent's: there its jobs go on, and in the child a [`Job`] of it
+//! ends as [`Crash::NoThread`], and dropping it, or the pool, does nothing to the
+//! parent's. (In the moment in which [`to_thread`] makes its pool, in another
+//! thread, a fork leaves a child in which `to_thread` hangs.) A pool that is
+//! [`inline`](Pool::inline) has no threads to lose.
+//!
 //! # States of a job
 //!
 //! | state | holds a permit | dropping its [`Job`] |
@@ -76,6 +86,7 @@ mod workers;
 pub use job::Job;
 
 use crate::cancel::Token;
+use crate::fork::PerProcess;
 use crate::guard;
 #[cfg(doc)]
 use crate::outcome::Crash;
@@ -88,6 +99,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use task::{Closure, Task};
 use workers::Shared;
 
@@ -95,7 +107,12 @@ use workers::Shared;
 ///
 /// Dropping it closes it: what is queued is cancelled, what runs runs on.
 pub struct Pool {
-    shared: Arc<Shared>,
+    shared: PerProcess<Arc<Shared>>,
+    workers: usize,
+    backlog: usize,
+    inline: bool,
+    /// For a child that is forked later.
+    closed: AtomicBool,
 }
 
 /// What a pool is doing.
@@ -171,7 +188,23 @@ impl Pool {
     }
 
     fn with(workers: usize, backlog: usize, inline: bool) -> Self {
-        Self { shared: Arc::new(Shared::new(workers, backlog, inline)) }
+        let (shared, closed) = (PerProcess::new(), AtomicBool::new(false));
+        let pool = Self { shared, workers, backlog, inline, closed };
+        let _ = pool.shared();
+        pool
+    }
+
+    /// The queue and the threads of this process.
+    fn shared(&self) -> &Arc<Shared> {
+        self.shared.get(|| {
+            let shared = Arc::new(Shared::new(self.workers, self.backlog));
+            // ORDERING: Relaxed: it was set before the fork, or whoever sets it
+            // closes these as well.
+            if self.closed.load(Ordering::Relaxed) {
+                shared.close();
+            }
+            shared
+        })
     }
 
     /// Waits for room, in order, and submits `f`.
@@ -230,8 +263,9 @@ impl Pool {
         T: Send + 'static,
     {
         let deadline = deadline.into();
-        if self.shared.is_here() {
-            return match Semaphore::try_acquire_owned(&self.shared.room, 1) {
+        let shared = self.shared();
+        if shared.is_here() {
+            return match Semaphore::try_acquire_owned(&shared.room, 1) {
                 Ok(permit) => Ok(self.start(permit, deadline, f)),
                 Err(TryAcquireError::NoPermits) => {
                     let (job, task) = self.prepare(None, deadline, f);
@@ -241,7 +275,7 @@ impl Pool {
                 Err(TryAcquireError::Closed) => Err(SubmitError::Closed(f)),
             };
         }
-        match rt::holding_the_clock(Semaphore::acquire_owned(&self.shared.room, 1)).await {
+        match rt::holding_the_clock(Semaphore::acquire_owned(&shared.room, 1)).await {
             Ok(permit) => Ok(self.start(permit, deadline, f)),
             Err(_) => Err(SubmitError::Closed(f)),
         }
@@ -257,7 +291,7 @@ impl Pool {
         F: FnOnce(&Work) -> T + Send + 'static,
         T: Send + 'static,
     {
-        match Semaphore::try_acquire_owned(&self.shared.room, 1) {
+        match Semaphore::try_acquire_owned(&self.shared().room, 1) {
             Ok(permit) => Ok(self.start(permit, None, f)),
             Err(TryAcquireError::NoPermits) => Err(SubmitError::Full(f)),
             Err(TryAcquireError::Closed) => Err(SubmitError::Closed(f)),
@@ -302,13 +336,15 @@ impl Pool {
 
     /// Takes no more work. What is queued is cancelled, what runs runs on.
     pub fn close(&self) {
-        self.shared.close();
+        // ORDERING: Relaxed: see `shared`.
+        self.closed.store(true, Ordering::Relaxed);
+        self.shared().close();
     }
 
     /// What it is doing now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.stats()
+        self.shared().stats()
     }
 
     fn start<T, F>(&self, permit: OwnedPermit, deadline: Option<Deadline>, f: F) -> Job<T>
@@ -317,10 +353,10 @@ impl Pool {
         T: Send + 'static,
     {
         let (mut job, task) = self.prepare(Some(permit), deadline, f);
-        if self.shared.inline {
+        if self.inline {
             job.run_when_polled(task);
         } else {
-            job.is_queued_as(self.shared.push(task));
+            job.is_queued_as(self.shared().push(task));
         }
         job
     }
@@ -336,7 +372,7 @@ impl Pool {
         T: Send + 'static,
     {
         let work = Work { token: Token::new(), deadline };
-        let job = Job::new(&self.shared, &work.token);
+        let job = Job::new(self.shared(), &work.token);
         let task = Box::new(Closure::new(f, work, job.promise(permit)));
         (job, task)
     }
@@ -348,7 +384,10 @@ fn closed() -> Cancelled {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.close();
+        // In a forked child the parent's are left alone.
+        if let Some(shared) = self.shared.made() {
+            shared.close();
+        }
     }
 }
 

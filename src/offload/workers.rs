@@ -10,9 +10,10 @@ use std::collections::VecDeque;
 
 /// What a pool, its threads and its jobs share.
 pub(super) struct Shared {
+    /// The process whose threads they are.
+    process: u32,
     pub(super) room: Arc<Semaphore>,
     pub(super) workers: usize,
-    pub(super) inline: bool,
     state: Mutex<State>,
     work: Condvar,
 }
@@ -36,9 +37,23 @@ local_key! {
 }
 
 impl Shared {
-    pub(super) fn new(workers: usize, backlog: usize, inline: bool) -> Self {
+    pub(super) fn new(workers: usize, backlog: usize) -> Self {
         let room = Arc::new(Semaphore::new(workers.saturating_add(backlog)));
-        Self { room, workers, inline, state: Mutex::default(), work: Condvar::new() }
+        let process = std::process::id();
+        Self { process, room, workers, state: Mutex::default(), work: Condvar::new() }
+    }
+
+    /// Why a closure that was queued here is not run, in a process that was
+    /// forked since: the threads are not there. Looks at no lock, which one of
+    /// them may have held.
+    pub(super) fn left_behind(&self) -> Option<Crash> {
+        (self.process != std::process::id()).then(|| {
+            let why = format!(
+                "the closure was submitted in process {}, from which this one was forked",
+                self.process
+            );
+            Crash::NoThread(why.into())
+        })
     }
 
     fn address(&self) -> usize {

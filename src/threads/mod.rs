@@ -66,6 +66,11 @@
 //! source and the closure are the caller's: the panic of their destructors goes
 //! on to the caller, unless the call has an error or a panic already.
 //!
+//! # Fork
+//!
+//! A forked child has helpers of its own, from the first call on. A call that is
+//! under way at the fork does not end in the child: its helpers are not there.
+//!
 //! # Model bounds
 //!
 //! The models run two or three items, one or two helpers, fixed chunks of one:

@@ -20,10 +20,10 @@
 
 use super::crew::Call;
 use super::workers::learn_cores;
+use crate::fork::PerProcess;
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Arc, Condvar, Mutex, Parked};
 use std::collections::VecDeque;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The most helpers that the process-wide pool keeps or makes.
@@ -81,10 +81,10 @@ impl Pool {
         }))
     }
 
-    /// The pool of this process.
+    /// The pool of this process: a forked child has its own.
     pub(super) fn of_process() -> &'static Self {
-        static POOL: OnceLock<Pool> = OnceLock::new();
-        POOL.get_or_init(|| Self::new(MOST_HELPERS, Some(KEEP)))
+        static POOL: PerProcess<Pool> = PerProcess::new();
+        POOL.get(|| Self::new(MOST_HELPERS, Some(KEEP)))
     }
 
     pub(super) fn quarters(&self) -> &Arc<Quarters> {
