@@ -9,6 +9,7 @@ use super::sheet::Sheet;
 use super::shell::Shared;
 use super::supervisor::{Batch, Config, Nanos, Restarts, Supervisor};
 use super::{hook, ship};
+use crate::guard::{Returned, Surfacing};
 use std::ffi::OsString;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -241,12 +242,9 @@ impl<C: Portable + Send + Sync> Builder<C> {
         ship::check_program()?;
         let context = match self.context.take() {
             Some(context) => {
-                let unencoded = |error: Unencoded| BuildError::Context(error.into_text());
-                let len = codec::encoded_len(&context).map_err(unencoded)?;
-                let mut sheet = Sheet::new(len)?;
-                sheet.encode(&context, len).map_err(unencoded)?;
-                let entry = ship::context_reader::<C>()?;
-                Some((sheet, len as u64, entry))
+                let context = Surfacing::new(context);
+                let encoded = encode_context(&*context);
+                Some(Returned::new(encoded).after(context.end()).error_or_panic()?)
             }
             None => None,
         };
@@ -295,6 +293,16 @@ pub(super) fn restarts(patience: Duration) -> Restarts {
         setbacks: SETBACKS,
         patience: nanos(patience),
     }
+}
+
+/// The context in a file, its length, and what reads it.
+fn encode_context<C: Portable + Send + Sync>(context: &C) -> Result<(Sheet, u64, u64), BuildError> {
+    let unencoded = |error: Unencoded| BuildError::Context(error.into_text());
+    let len = codec::encoded_len(context).map_err(unencoded)?;
+    let mut sheet = Sheet::new(len)?;
+    sheet.encode(context, len).map_err(unencoded)?;
+    let entry = ship::context_reader::<C>()?;
+    Ok((sheet, len as u64, entry))
 }
 
 fn nanos(duration: Duration) -> Nanos {

@@ -104,7 +104,7 @@ fn of_a_flow() {
                     assert_eq!(said, (6, Some("aggregate"), "the fold's"), "{place:?}");
                 }
                 // Lines were not to be done any more.
-                (End::AtACancel, Nothing | Sum | FutureOfTasks | Lines, Ok(0..=5)) => {}
+                (End::AtACancel, Nothing | Sum | Lines, Ok(0..=5)) => {}
                 (End::AtACancel, _, Err(Error::Panicked { at, stage: None, .. })) => {
                     assert!(at.line <= 5, "{place:?}: {ended:?}");
                 }

@@ -4,7 +4,7 @@
 use super::{Bomb, ended};
 use selvedge::nz;
 use selvedge::outcome::Outcome;
-use selvedge::process::{Pool, Report};
+use selvedge::process::{BuildError, Pool, Report};
 use serde::{Deserialize, Serialize};
 
 /// An item or a value that panics when it is dropped in the process that made
@@ -116,6 +116,24 @@ fn of_values_and_of_the_source() {
         });
         assert_eq!(left, if what.is_empty() { Ok(Some(0)) } else { Err(what) });
     }
+}
+
+/// A context that cannot be encoded says so.
+#[test]
+fn of_a_context() {
+    #[derive(Deserialize)]
+    struct Context {
+        #[serde(skip)]
+        bomb: Bomb,
+    }
+    impl Serialize for Context {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom(format_args!("a {}", self.bomb.0)))
+        }
+    }
+    let refused = ended(|| Pool::builder().context(Context { bomb: Bomb("context") }).build());
+    let Err(BuildError::Context(why)) = refused.unwrap() else { panic!("it is refused") };
+    assert!(why.contains("a context"), "{why}");
 }
 
 /// A handle that nobody waits at takes its value with it.

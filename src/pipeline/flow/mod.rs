@@ -19,7 +19,7 @@
 //!
 //! What a stage refuses, and what panics in it, takes the place of the line
 //! and passes the later stages by. So it is found in its turn. What panics when
-//! the run drops it (a source, the closure of a stage, the fold) fails the run
+//! the run drops it (a source, what a stage has, the fold) fails the run
 //! after the last line that was folded.
 //!
 //! # States of a line

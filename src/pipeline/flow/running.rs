@@ -57,6 +57,12 @@ pub(super) struct Held<V> {
     panics: Panics,
 }
 
+impl<V> Held<V> {
+    pub(super) fn panics(&self) -> &Panics {
+        &self.panics
+    }
+}
+
 impl<V> Deref for Held<V> {
     type Target = V;
 

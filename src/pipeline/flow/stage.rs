@@ -4,7 +4,7 @@ use super::super::Reason;
 use super::super::meter::Gauge;
 use super::super::work::excerpt;
 use super::Bound;
-use super::running::{Early, Fault, Held, Origin, Parcel, Running};
+use super::running::{Early, Fault, Held, Origin, Panics, Parcel, Running};
 use crate::cancel::Token;
 use crate::guard::{self, Guarded, guarded};
 use crate::outcome::Panic;
@@ -94,18 +94,34 @@ where
             Err(fault) => return passed_by(&self.gauge, origin, fault),
         };
         let busy = self.gauge.begin();
-        let ended = run(|| (self.work)(value)).await;
+        let ended = run(|| (self.work)(value), self.work.panics()).await;
         busy.done();
         finished(&self.gauge, origin, ended)
     }
 }
 
+/// A future in a lane. If it is dropped there it has no line to say so for.
+struct Work<'l, W> {
+    future: Pin<&'l mut Guarded<W>>,
+    panics: &'l Panics,
+}
+
+impl<W> Drop for Work<'_, W> {
+    fn drop(&mut self) {
+        self.panics.tell(self.future.as_mut().clear());
+    }
+}
+
 /// Makes a future, polls it to its end and drops it. A panic anywhere in that
 /// is a value.
-async fn run<W: Future>(make: impl FnOnce() -> W) -> Result<W::Output, Panic> {
-    let mut future = pin!(Guarded::new(guarded(make)?));
-    let value = poll_fn(|context| future.as_mut().poll(context)).await?;
-    if let Err(panic) = future.as_mut().clear() {
+async fn run<W: Future>(make: impl FnOnce() -> W, panics: &Panics) -> Result<W::Output, Panic> {
+    let future = pin!(Guarded::new(guarded(make)?));
+    let mut work = Work { future, panics };
+    let polled = poll_fn(|context| work.future.as_mut().poll(context)).await;
+    let dropped = work.future.as_mut().clear();
+    // A panic in the poll came first.
+    let value = polled?;
+    if let Err(panic) = dropped {
         // One fault is enough.
         let _ = guard::dropped(value);
         return Err(panic);
