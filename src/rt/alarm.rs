@@ -116,6 +116,7 @@ impl Timers {
     fn of_this_process() -> &'static Self {
         let process = std::process::id();
         // ORDERING: Acquire, with the Release below: the timers are made.
+        // NOT CAUGHT: a static that outlives an execution is in no model.
         let mut current = CURRENT.load(Ordering::Acquire);
         loop {
             // SAFETY: null, or leaked below and never freed.
@@ -127,7 +128,8 @@ impl Timers {
             let (state, changed) = (Mutex::default(), Condvar::new());
             let new: *mut Self = Box::leak(Box::new(Self { process, state, changed }));
             // ORDERING: Release, with the Acquire above and of a failure here.
-            match CURRENT.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire) {
+            // NOT CAUGHT: as above.
+            match CURRENT.compare_exchange(current, new, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => current = new,
                 Err(other) => {
                     // SAFETY: leaked above, and seen by no other thread.
