@@ -116,6 +116,39 @@ impl<Op: Clone + Debug, Ret: Clone + PartialEq + Debug> History<Op, Ret> {
     }
 }
 
+/// Tells of state that a model's steps share and this crate does not know: a
+/// channel of tokio's, a counter of std's. It is no step of its own.
+///
+/// Schedules that differ only in the order of steps which touch nothing in
+/// common are tried once. Where a body keeps something in a foreign type,
+/// [`touch`](Self::touch) beside each use says that their order matters.
+#[derive(Debug, Default)]
+pub struct Foreign {
+    #[cfg(all(feature = "model", not(loom)))]
+    id: crate::engine::Id,
+}
+
+impl Foreign {
+    /// One for each such thing.
+    #[track_caller]
+    pub const fn new() -> Self {
+        Self {
+            #[cfg(all(feature = "model", not(loom)))]
+            id: crate::engine::Id::new(),
+        }
+    }
+
+    /// The step that runs uses it.
+    pub fn touch(&self) {
+        #[cfg(all(feature = "model", not(loom)))]
+        if crate::engine::inside() {
+            let index =
+                self.id.index("foreign", || crate::engine::object::Data::Value(Box::new(())));
+            crate::engine::touched(crate::engine::Key::Object(index), true);
+        }
+    }
+}
+
 /// A call, or a return, that a history tells from the others: whether one
 /// returned before another was called is part of what a schedule shows.
 fn order(returned: bool) {

@@ -60,7 +60,7 @@ impl Exec {
         });
         self.tasks[from].choices += 1;
         if self.tracing {
-            self.begins(pick.task as usize, pick.deadline.is_some());
+            self.begins(pick.task as usize, pick.alternative, pick.deadline.is_some());
         }
         if let Some(at) = pick.deadline {
             self.clock = self.clock.max(at);

@@ -1,6 +1,6 @@
 //! The state of one execution.
 
-use super::footprint::{Key, Step};
+use super::footprint::{Key, Step, actor};
 use super::object::{Data, Numbers, Object};
 use super::tasks::{Kind, Task};
 use super::{Place, Wait};
@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) panics_are_values: bool,
     /// Whether to give a lock up is a step: it has to be where others try.
     pub(crate) unlock_steps: bool,
+    /// Whether all that futures share is this crate's.
+    pub(crate) closed: bool,
 }
 
 /// Why an execution failed.
@@ -200,15 +202,29 @@ impl Exec {
     }
 
     /// The step of `task` begins.
-    pub(super) fn begins(&mut self, task: usize, late: bool) {
-        let known = self.objects.len();
-        let mut step = Step { task, known, late, world: late, ..Step::default() };
+    pub(super) fn begins(&mut self, task: usize, alternative: usize, late: bool) {
+        #[cfg(feature = "tokio")]
+        let timers = self.next_timer as usize;
+        #[cfg(not(feature = "tokio"))]
+        let timers = 0;
+        let known = (self.objects.len(), timers);
+        // In its order a deadline passes once nobody else can do anything.
+        let world = late && self.settings.ordered;
+        let actor = actor(task, alternative);
+        let mut step = Step { task: actor, known, late, world, ..Step::default() };
+        if late {
+            step.touch(Key::Clock, true);
+        }
+        if task == 0 {
+            step.touch(Key::Timer(alternative), true);
+        }
         let waits = match &self.tasks[task].pending.wait {
             Wait::Ready | Wait::Never | Wait::Pick(_) => Vec::new(),
-            Wait::Yield | Wait::Clock => {
+            Wait::Yield => {
                 step.world = true;
                 Vec::new()
             }
+            Wait::Clock => vec![Key::Timer(alternative)],
             Wait::Notified { condvar, lock, .. } => {
                 vec![Key::Object(*condvar), Key::Object(*lock)]
             }
@@ -218,8 +234,10 @@ impl Exec {
             }
             Wait::Finished(other) => vec![Key::End(*other)],
             Wait::Woken(_) => {
-                step.unknown = true;
-                Vec::new()
+                // What futures share with others is known if all of it is ours.
+                step.unknown = !self.settings.closed;
+                step.touch(Key::Wake(task), true);
+                vec![Key::Wake(task)]
             }
             Wait::Write(object)
             | Wait::Read(object)

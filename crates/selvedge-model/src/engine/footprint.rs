@@ -12,6 +12,12 @@ pub(crate) enum Key {
     End(usize),
     /// The numbers of tasks.
     Tasks,
+    /// What wakes an async task, and whether it was told to end.
+    Wake(usize),
+    /// A timer, by its number.
+    Timer(usize),
+    /// How far the modelled time has come.
+    Clock,
     /// The order of calls and returns that a history records.
     History,
 }
@@ -23,12 +29,19 @@ pub(crate) struct Touch {
     writes: bool,
 }
 
+/// Who does steps, one after the other: a task, or a timer, of which each is
+/// the only step.
+pub(crate) fn actor(task: usize, alternative: usize) -> usize {
+    if task == 0 { 2 * alternative + 1 } else { 2 * task }
+}
+
 /// A step that was done: the operation that was chosen, and all up to the next.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Step {
+    /// Its [`actor`].
     pub(crate) task: usize,
-    /// How many objects there were before.
-    pub(crate) known: usize,
+    /// How many objects, and how many timers, there were before.
+    pub(crate) known: (usize, usize),
     /// What was touched, each key once.
     pub(super) touches: Vec<Touch>,
     /// The keys that the step would have waited for.
@@ -75,7 +88,11 @@ impl Step {
     /// The same for a step of another execution, which branched off before
     /// this one: an object that is new since may have another place there.
     pub(crate) fn conflicts_elsewhere(&self, other: &Self) -> bool {
-        let new = |key| matches!(key, Key::Object(place) if place >= self.known);
+        let new = |key| match key {
+            Key::Object(place) => place >= self.known.0,
+            Key::Timer(number) => number > self.known.1,
+            _ => false,
+        };
         self.meets(other, |mine, theirs| mine == theirs || (new(mine) && new(theirs)))
     }
 

@@ -1,7 +1,7 @@
 //! What only async tasks need.
 
-use super::Place;
 use super::exec::{Timer, try_with, with};
+use super::{Key, Place};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -37,12 +37,16 @@ pub(crate) fn timer_set(at: Duration, waker: Waker, place: Place) -> u64 {
         e.next_timer += 1;
         let number = e.next_timer;
         e.timers.insert(number, Timer { at, waker, place });
+        e.touched(Key::Timer(number as usize), true);
         number
     })
 }
 
 /// Takes a timer back.
 pub(crate) fn timer_drop(number: u64) {
-    let timer = try_with(|e| e.timers.remove(&number));
+    let timer = try_with(|e| {
+        e.touched(Key::Timer(number as usize), true);
+        e.timers.remove(&number)
+    });
     drop(timer);
 }

@@ -156,7 +156,7 @@ pub(crate) fn gives_up(index: usize) {
 /// Something other than an object is touched, inside of a model.
 pub(crate) fn touched(key: Key, writes: bool) {
     if inside() {
-        with(|e| e.touched(key, writes));
+        let _ = try_with(|e| e.touched(key, writes));
     }
 }
 
@@ -192,7 +192,10 @@ pub(crate) fn unlocks_are_steps() -> bool {
 
 /// The modelled time, since the execution began.
 pub(crate) fn now() -> Duration {
-    with(|e| e.clock)
+    with(|e| {
+        e.touched(Key::Clock, false);
+        e.clock
+    })
 }
 
 /// When something that lasts `duration` ends.

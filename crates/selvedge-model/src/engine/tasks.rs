@@ -86,7 +86,7 @@ pub(crate) fn spawn(
         e.pinned = true;
         let id = e.tasks.len() - 1;
         e.touched(Key::Tasks, true);
-        e.step.started.push(id);
+        e.step.started.push(super::footprint::actor(id, 0));
         id
     });
     drop(shuttle::thread::spawn(move || run(id, body)));
@@ -127,6 +127,8 @@ fn run(id: usize, body: Box<dyn FnOnce() + Send>) {
     with(|e| {
         if id == 1 {
             e.returned = true;
+            // Async tasks end with the body, from here on.
+            e.step.world |= e.tasks.iter().any(|task| task.kind == Kind::Task && !task.finished);
         }
         e.tasks[id].finished = true;
         e.touched(Key::End(id), true);

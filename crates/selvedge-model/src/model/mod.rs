@@ -89,6 +89,7 @@ pub struct Model {
     preemptions: Option<u32>,
     lines: Vec<&'static str>,
     seed: u64,
+    closed: bool,
 }
 
 /// What an exploration did.
@@ -123,6 +124,7 @@ impl Model {
             preemptions: None,
             lines: Vec::new(),
             seed: 0x5e1_7ed6e,
+            closed: false,
         }
     }
 
@@ -171,6 +173,15 @@ impl Model {
     /// fails the model, with the line that panicked.
     pub fn panics_are_values(mut self) -> Self {
         self.panics_are_values = true;
+        self
+    }
+
+    /// All that the tasks of the model share is this crate's, or told of by a
+    /// [`kit::Foreign`](crate::kit::Foreign): none of tokio's channels or
+    /// locks, no atomic of std's. Then models of async tasks are reduced to one
+    /// schedule of each class as well.
+    pub fn closed(mut self) -> Self {
+        self.closed = true;
         self
     }
 

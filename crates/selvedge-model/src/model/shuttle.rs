@@ -39,6 +39,7 @@ where
             ordered: model.time == Time::Ordered,
             panics_are_values: model.panics_are_values,
             unlock_steps: false,
+            closed: model.closed,
         },
         body: Arc::new(move || into.take(body())),
         start: Instant::now(),

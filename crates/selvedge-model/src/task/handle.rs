@@ -1,10 +1,10 @@
 //! What `spawn` gives.
 
-use crate::engine::{self, Place};
+use crate::engine::{self, Key, Place};
 use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -92,10 +92,17 @@ pub(super) struct Control {
     pub(super) aborted: AtomicBool,
     pub(super) finished: AtomicBool,
     pub(super) woken: Arc<AtomicBool>,
+    /// The task's number, once it is started.
+    pub(super) task: AtomicUsize,
 }
 
 impl Control {
+    fn end(&self) -> Key {
+        Key::End(self.task.load(Ordering::SeqCst))
+    }
+
     fn abort(&self) {
+        engine::touched(Key::Wake(self.task.load(Ordering::SeqCst)), true);
         // ORDERING: all on the model's one thread.
         self.aborted.store(true, Ordering::SeqCst);
         self.woken.store(true, Ordering::SeqCst);
@@ -112,6 +119,7 @@ impl<T> Shared<T> {
     }
 
     pub(super) fn finish(&self, result: Result<T, JoinError>) {
+        engine::touched(self.control.end(), true);
         // ORDERING: as in `abort`.
         self.control.finished.store(true, Ordering::SeqCst);
         let waker = {
@@ -166,6 +174,7 @@ impl<T> Future for JoinHandle<T> {
                 Pin::new(handle).poll(context).map(|result| result.map_err(JoinError::from_real))
             }
             Which::Task(shared, at) => {
+                engine::touched(shared.control.end(), true);
                 let mut end = shared.end();
                 if let Some(result) = end.result.take() {
                     return Poll::Ready(result);
@@ -217,7 +226,10 @@ impl AbortHandle {
         match &self.0 {
             Aborts::Real(handle) => handle.is_finished(),
             // ORDERING: all on the model's one thread.
-            Aborts::Task(control) => control.finished.load(Ordering::SeqCst),
+            Aborts::Task(control) => {
+                engine::touched(control.end(), false);
+                control.finished.load(Ordering::SeqCst)
+            }
         }
     }
 }

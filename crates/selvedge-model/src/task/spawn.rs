@@ -1,7 +1,7 @@
 //! Tasks: tokio's outside of a model, the model's inside.
 
 use super::handle::{Control, JoinError, JoinHandle, Shared, Which};
-use crate::engine::{self, Kind, Place, Wait};
+use crate::engine::{self, Key, Kind, Place, Wait};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// Wakes a task of a model, from wherever.
-struct Wakes(Arc<AtomicBool>);
+struct Wakes(Arc<AtomicBool>, usize);
 
 impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
+        engine::touched(Key::Wake(self.1), true);
         // ORDERING: Release, with the Acquire of the model's choice: what led
         // to the wake-up comes before the poll.
         self.0.store(true, Ordering::Release);
@@ -28,10 +29,12 @@ fn run<F: Future>(
     at: Place,
 ) -> Option<F::Output> {
     let mut future = Box::pin(future);
-    let waker = Waker::from(Arc::new(Wakes(Arc::clone(&control.woken))));
+    let me = engine::me();
+    let waker = Waker::from(Arc::new(Wakes(Arc::clone(&control.woken), me)));
     let mut context = Context::from_waker(&waker);
     loop {
         // ORDERING: on the model's one thread, but for the wakers above.
+        engine::touched(Key::Wake(me), true);
         let aborted = control.aborted.load(Ordering::SeqCst);
         if aborted || (ends_with_body && engine::returned()) {
             return None;
@@ -74,11 +77,12 @@ where
     let at = Location::caller();
     let control = Arc::new(Control::default());
     let shared = Shared::new(Arc::clone(&control));
-    let into = Arc::clone(&shared);
-    start(Kind::Task, at, move || {
+    let (into, starts) = (Arc::clone(&shared), Arc::clone(&control));
+    let task = start(Kind::Task, at, move || {
         let result = catch_unwind(AssertUnwindSafe(|| run(future, &control, true, at)));
         finish(&into, result);
     });
+    starts.task.store(task, Ordering::SeqCst);
     JoinHandle(Which::Task(shared, at))
 }
 
@@ -93,19 +97,22 @@ where
         return JoinHandle(Which::Real(tokio::task::spawn_blocking(f)));
     }
     let at = Location::caller();
-    let shared = Shared::new(Arc::default());
+    let starts = Arc::<Control>::default();
+    let shared = Shared::new(Arc::clone(&starts));
     let into = Arc::clone(&shared);
-    start(Kind::Thread, at, move || {
+    let task = start(Kind::Thread, at, move || {
         let result = catch_unwind(AssertUnwindSafe(f)).map(Some);
         finish(&into, result);
     });
+    starts.task.store(task, Ordering::SeqCst);
     JoinHandle(Which::Task(shared, at))
 }
 
-fn start(kind: Kind, at: Place, body: impl FnOnce() + Send + 'static) {
+fn start(kind: Kind, at: Place, body: impl FnOnce() + Send + 'static) -> usize {
     engine::step("spawn", None, Wait::Ready, None, at);
     let task = engine::spawn(kind, None, at, Box::new(body));
     engine::done(at, None, || format!("spawn {}", engine::lane(task)));
+    task
 }
 
 fn finish<T>(into: &Shared<T>, result: std::thread::Result<Option<T>>) {

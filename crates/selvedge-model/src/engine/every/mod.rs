@@ -22,7 +22,9 @@
 //! step that let it go on is none. What can be ruled out is: a lock that was
 //! given up, a task that has ended, and a choice at which the task stood before
 //! the same step and could not go on. In doubt a task more is tried, and the
-//! search for the race goes on further up.
+//! search for the race goes on further up. And a step may take away what
+//! another could have done (a timer that is dropped): that one is tried in its
+//! place.
 //!
 //! # What is assumed
 //!
@@ -31,7 +33,7 @@
 //! share what nobody tells of, and a task that spins is fair only by a count
 //! of its steps: for these the search gives up, and says so.
 
-use super::footprint::Step;
+use super::footprint::{Step, actor};
 use super::strategy::{Choice, Strategy};
 use std::sync::Arc;
 
@@ -119,11 +121,25 @@ impl Every {
                 clock[step.task] = at + 1;
                 self.path[at].clock = clock;
                 self.races(at, &conflicts);
+                self.taken_away(at);
             }
             let step = &self.steps[at];
             last[step.task] = Some(at);
             for child in &step.started {
                 last[*child] = Some(at);
+            }
+        }
+    }
+
+    /// What the step before this one made impossible is to be tried instead of
+    /// it: it may never be done otherwise, and then is in no race.
+    fn taken_away(&mut self, at: usize) {
+        let Some(above) = at.checked_sub(1) else { return };
+        let [before, now] = &mut self.path[above..=at] else { return };
+        for (task, _) in &before.choices {
+            if !now.offers(*task) && *task != self.steps[above].task && !before.tasks.contains(task)
+            {
+                before.tasks.push(*task);
             }
         }
     }
@@ -145,7 +161,7 @@ impl Every {
                 continue;
             }
             let other = &self.steps[earlier];
-            if other.lets(step) || (self.ordered && step.late && !other.world) {
+            if (!step.late && other.lets(step)) || (self.ordered && step.late && !other.world) {
                 continue;
             }
             let between: Vec<usize> =
@@ -249,7 +265,9 @@ impl Strategy for Every {
         if self.seen || self.gave_up {
             return Some(0);
         }
-        let offered = choices.iter().map(|choice| (choice.task as usize, choice.alternative));
+        let offered = choices
+            .iter()
+            .map(|choice| (actor(choice.task as usize, choice.alternative), choice.alternative));
         let depth = self.steps.len();
         if let Some(node) = self.path.get(depth) {
             return offered.eq(node.choices.iter().copied()).then_some(node.index);
@@ -309,5 +327,7 @@ impl Strategy for Every {
     }
 }
 
+#[cfg(all(test, feature = "tokio"))]
+mod async_tests;
 #[cfg(test)]
 mod tests;

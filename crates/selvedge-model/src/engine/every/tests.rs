@@ -241,30 +241,23 @@ fn run(program: &[Vec<Op>]) -> Outcome {
 
 /// What a search came to.
 #[derive(Debug)]
-struct Found {
-    outcomes: BTreeSet<Outcome>,
-    fails: bool,
-    executions: u64,
+pub(super) struct Found<O> {
+    pub(super) outcomes: BTreeSet<O>,
+    pub(super) fails: bool,
+    pub(super) executions: u64,
 }
 
-/// `None` if it did not come to an end.
-fn search(
+/// Searches; `None` if it did not come to an end.
+pub(super) fn found<O: Ord + Send + 'static>(
     strategy: Box<dyn Strategy>,
-    ordered: bool,
+    settings: Settings,
     most: u64,
-    program: &[Vec<Op>],
-) -> Option<Found> {
+    body: impl Fn() -> O + Send + Sync + 'static,
+) -> Option<Found<O>> {
     let seen = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
-    let tries = |op: &Op| matches!(op, Op::TryLock(_) | Op::TryWrite(_));
-    let settings = Settings {
-        steps: 5_000,
-        ordered,
-        panics_are_values: false,
-        unlock_steps: program.iter().flatten().any(tries),
-    };
-    let (into, program) = (Arc::clone(&seen), program.to_vec());
+    let into = Arc::clone(&seen);
     let body: engine::Body = Arc::new(move || {
-        let outcome = run(&program);
+        let outcome = body();
         into.lock().unwrap().insert(outcome);
         Ok(())
     });
@@ -274,17 +267,35 @@ fn search(
     (run.complete || fails).then_some(Found { outcomes, fails, executions: run.executions })
 }
 
-fn plain(ordered: bool, most: u64, program: &[Vec<Op>]) -> Option<Found> {
+fn search(
+    strategy: Box<dyn Strategy>,
+    ordered: bool,
+    most: u64,
+    program: &[Vec<Op>],
+) -> Option<Found<Outcome>> {
+    let tries = |op: &Op| matches!(op, Op::TryLock(_) | Op::TryWrite(_));
+    let settings = Settings {
+        steps: 5_000,
+        ordered,
+        panics_are_values: false,
+        unlock_steps: program.iter().flatten().any(tries),
+        closed: true,
+    };
+    let program = program.to_vec();
+    found(strategy, settings, most, move || run(&program))
+}
+
+fn plain(ordered: bool, most: u64, program: &[Vec<Op>]) -> Option<Found<Outcome>> {
     search(Box::new(Dfs::new(u32::MAX)), ordered, most, program)
 }
 
-fn reduced(ordered: bool, most: u64, program: &[Vec<Op>]) -> Found {
+fn reduced(ordered: bool, most: u64, program: &[Vec<Op>]) -> Found<Outcome> {
     let found = search(Box::new(Every::new(ordered)), ordered, most, program);
     found.unwrap_or_else(|| panic!("more than {most} executions for {program:?}"))
 }
 
 /// How many programs; more in a run by hand.
-fn cases() -> u32 {
+pub(super) fn cases() -> u32 {
     std::env::var("SELVEDGE_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
 }
 
@@ -408,8 +419,13 @@ fn independent_steps_make_no_schedules() {
         let _ = (thread.join(), bystander.join());
         Ok(())
     });
-    let settings =
-        Settings { steps: 100, ordered: true, panics_are_values: false, unlock_steps: false };
+    let settings = Settings {
+        steps: 100,
+        ordered: true,
+        panics_are_values: false,
+        unlock_steps: false,
+        closed: true,
+    };
     let run = engine::drive(Box::new(Every::new(true)), &settings, false, (100, None), &body);
     assert_eq!((run.complete, run.executions), (true, 2));
     for (program, executions) in counts {
