@@ -143,10 +143,11 @@
 //! one, it is explored by one schedule of each class only.
 //! `preemptions = n` asks for the plain search.
 //!
-//! What is told from everything, and so costs the most: deadlines that pass,
-//! and `yield_now`. What is not reduced: models of async tasks, since their
-//! futures may share what nobody tells of, and threads that spin for a hundred
-//! steps. These are searched with bounds on preemptions, and the claim says so.
+//! What is told from everything, and so costs the most: `yield_now`, and, with
+//! ordered time, deadlines that pass. What is not reduced: threads that spin for
+//! a hundred steps, and models of async tasks, since their futures may share
+//! what nobody tells of, unless [`Model::closed`] says that they do not. These
+//! are searched with bounds on preemptions, and the claim says so.
 //! Weak memory is loom's.
 //!
 //! # Rules for a body
@@ -191,8 +192,8 @@
 //!
 //! # What it does not do yet
 //!
-//! * Models of async tasks are not reduced: two schedules that differ only in
-//!   the order of independent operations are both tried.
+//! * The attribute has no word for [`Model::closed`], without which models of
+//!   async tasks are not reduced.
 //! * `compare_exchange_weak` and `Condvar::wait` do not fail or wake for no
 //!   reason inside of a model; `Arc`'s counts are not modelled, nor is a cell.
 //! * loom: replay, tables and `reachable` are shuttle's alone; no scoped
