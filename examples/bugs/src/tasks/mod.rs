@@ -16,13 +16,13 @@ pub const ALL: &[TaskBug] = &[
     TaskBug {
         name: "futurelock",
         source: "omicron#9259",
-        minimum: 0,
+        minimum: 1,
         run: |mended| boxed(omicron_9259::body(mended)),
     },
     TaskBug {
         name: "cancelled receiver",
         source: "kanal#24",
-        minimum: 0,
+        minimum: 1,
         run: |mended| boxed(kanal_24::body(mended)),
     },
     TaskBug {
