@@ -44,11 +44,11 @@ pub(crate) struct Failed {
     pub(crate) steps: usize,
 }
 
+#[allow(unsafe_code)]
 // SAFETY: what a failed execution leaves is handed to the thread that waits
 // for the run, after the run's thread has ended. The states of the objects,
 // which are of any type, are emptied before (see `Exec::leave`), and so are
 // the thread-locals of the tasks.
-#[allow(unsafe_code)]
 unsafe impl Send for Failed {}
 
 struct Shared {
