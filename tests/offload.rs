@@ -230,9 +230,15 @@ fn a_paused_clock_stands_while_a_task_waits_for_a_thread() {
         assert_eq!((job.await, start.elapsed()), (Outcome::Ok(()), minute));
         // And with a job whose outcome nobody awaits any more.
         let (go_on, told) = std::sync::mpsc::channel();
-        let until_told = move |_: &Work| told.recv_timeout(Duration::from_secs(5)).is_ok();
+        let (started, has_started) = std::sync::mpsc::channel();
+        let until_told = move |_: &Work| {
+            started.send(()).unwrap();
+            told.recv_timeout(Duration::from_secs(5)).is_ok()
+        };
         let mut job = pool.submit(until_told).await.ok().unwrap();
         assert!(with_timeout(&mut job, Duration::ZERO).await.is_err());
+        // Dropped before it starts, it would never run.
+        has_started.recv().unwrap();
         drop(job);
         tokio::time::sleep(minute).await;
         // It would be gone if it had been waited for.
