@@ -30,7 +30,7 @@ fn in_time(body: impl FnOnce() + Send + 'static) {
         let _ = done.send(());
         end
     });
-    wait.recv_timeout(Duration::from_secs(20)).expect("no hang");
+    wait.recv_timeout(Duration::from_secs(60)).expect("no hang");
     if let Err(payload) = body.join().unwrap() {
         std::panic::resume_unwind(payload);
     }

@@ -222,9 +222,10 @@ fn beside_a_ticker<F: Future<Output = ()>>(future: F) -> (u32, Duration) {
         let ticker = tokio::spawn({
             let ticks = Arc::clone(&ticks);
             async move {
+                // First at once: whatever comes of the clock, it gets a turn.
                 loop {
-                    sleep(TICK).await;
                     ticks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    sleep(TICK).await;
                 }
             }
         });

@@ -157,13 +157,13 @@ fn the_first_failure_cancels_the_others() {
 fn a_hanging_server_costs_one_timeout() {
     let server = Server::start();
     let urls = ["/hang", "/hang-body", "/bytes/2"].map(|path| server.url(path));
-    let mut args = vec!["--timeout", "2s", "--keep-going", "--limit", "2"];
+    let mut args = vec!["--timeout", "5s", "--keep-going", "--limit", "2"];
     args.extend(urls.iter().map(String::as_str));
     let ran = run(&args, "");
     assert_eq!(ran.code, Some(1));
     let rows = rows(&ran);
-    assert_eq!(rows[0], ["timed out", "-", "0", &urls[0], "timed out: timeout of 2s passed"]);
-    assert_eq!(rows[1], ["timed out", "200", "10", &urls[1], "timed out: timeout of 2s passed"]);
+    assert_eq!(rows[0], ["timed out", "-", "0", &urls[0], "timed out: timeout of 5s passed"]);
+    assert_eq!(rows[1], ["timed out", "200", "10", &urls[1], "timed out: timeout of 5s passed"]);
     assert_eq!(rows[2], ["fetched", "200", "2", &urls[2]]);
 }
 
@@ -173,7 +173,7 @@ fn the_deadline_of_the_whole_stops_it_and_is_named() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let urls = ["/bytes/2", "/hang-body", "/hang"].map(|path| server.url(path));
     let out = folder.path().to_str().unwrap();
-    let mut args = vec!["--deadline", "2s", "--limit", "2", "--output", out];
+    let mut args = vec!["--deadline", "5s", "--limit", "2", "--output", out];
     args.extend(urls.iter().map(String::as_str));
     let ran = run(&args, "");
     assert_eq!(ran.code, Some(1));
@@ -181,9 +181,9 @@ fn the_deadline_of_the_whole_stops_it_and_is_named() {
     assert_eq!(rows[0], ["fetched", "200", "2", &urls[0]]);
     for row in &rows[1..] {
         assert!(row[0] == "timed out" || row[0] == "cancelled", "{row:?}");
-        assert!(row[4].contains("deadline of 2s passed"), "{row:?}");
+        assert!(row[4].contains("deadline of 5s passed"), "{row:?}");
     }
-    assert!(ran.err.contains("deadline of 2s passed"), "{}", ran.err);
+    assert!(ran.err.contains("deadline of 5s passed"), "{}", ran.err);
     assert_eq!(names(folder.path()), ["0001-2"]);
 }
 

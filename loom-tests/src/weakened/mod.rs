@@ -332,10 +332,12 @@ mod tests {
     /// A suite of one "model", a program that fails if an ordering is
     /// weakened, or never.
     fn suite(folder: &Path, script: &str) -> Suite {
-        use std::os::unix::fs::PermissionsExt as _;
         let program = folder.join("models");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: a child that another test forks meanwhile
+        // would have it open for writing, and then it cannot be run.
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$0\" >models && chmod +x models";
+        let wrote = Command::new("sh").args(["-c", write, script]).current_dir(folder).status();
+        assert!(wrote.unwrap().success());
         Suite {
             program,
             folder: folder.to_owned(),
