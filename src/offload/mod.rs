@@ -181,7 +181,7 @@ impl Pool {
     }
 
     /// No threads: a closure runs in the first poll of its [`Job`]. For tests
-    /// on a paused clock, which threads do not hold still.
+    /// in which nothing is to happen at the same time.
     #[must_use]
     pub fn inline() -> Self {
         Self::with(usize::MAX >> 1, 0, true)

@@ -43,3 +43,24 @@ pub fn hold_clock() -> Option<Hold> {
 pub async fn holding_the_clock<F: Future>(future: F) -> F::Output {
     future.await
 }
+
+/// See the tokio backend.
+#[derive(Debug)]
+pub struct Working(());
+
+impl Working {
+    /// See the tokio backend.
+    pub fn begin() -> Self {
+        Self(())
+    }
+
+    /// There is nothing to do.
+    pub fn over(&self) -> impl FnOnce() + Send + use<> {
+        || ()
+    }
+
+    /// Waits for `future`.
+    pub fn wait<F: Future>(&self, future: F) -> F::Output {
+        crate::sync::future::block_on(future)
+    }
+}

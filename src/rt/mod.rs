@@ -41,9 +41,9 @@ pub use backend::{Alarm, Sleep, now, park_until};
 pub use tokio::time::Instant;
 
 #[cfg(any(loom, test))]
-pub use checked::{Hold, Turn, hold_clock, holding_the_clock};
+pub use checked::{Hold, Turn, Working, hold_clock, holding_the_clock};
 #[cfg(not(any(loom, test)))]
-pub use still::{Hold, hold_clock, holding_the_clock};
+pub use still::{Hold, Working, hold_clock, holding_the_clock};
 #[cfg(not(any(loom, test)))]
 pub use turn::Turn;
 

@@ -4,11 +4,14 @@
 //! anything to do, and knows of no thread but those of its own blocking pool.
 //! So one of these waits while a task waits for a thread of ours.
 
+use crate::sync::hint::Spin;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Instant as StdInstant;
 use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
@@ -56,6 +59,118 @@ pub async fn holding_the_clock<F: Future>(future: F) -> F::Output {
         polled
     })
     .await
+}
+
+/// A thread that works for tasks: it holds their clock, but for when it waits
+/// for one of them.
+///
+/// So the clock stands from the moment at which a task hands the thread
+/// something, and not from when the thread notices; and it may move once the
+/// thread has nothing more that it could do, and once it waits for room.
+#[derive(Debug)]
+pub struct Working(Arc<Duty>);
+
+#[derive(Debug)]
+struct Duty(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Whose clock is held; `None` once nobody waits for the thread.
+    runtime: Option<Handle>,
+    hold: Option<Hold>,
+    thread: Option<Thread>,
+    woken: bool,
+}
+
+impl Working {
+    /// For a thread to be started: it has something to do from now on, for the
+    /// caller's runtime.
+    pub fn begin() -> Self {
+        let (runtime, hold) = (Handle::try_current().ok(), hold_clock());
+        Self(Arc::new(Duty(Mutex::new(State { runtime, hold, thread: None, woken: false }))))
+    }
+
+    /// What to call once nobody waits any more for what the thread does.
+    pub fn over(&self) -> impl FnOnce() + Send + use<> {
+        let duty = Arc::clone(&self.0);
+        move || duty.end()
+    }
+
+    /// Waits for `future`, which somebody else makes ready. The clock may move
+    /// while this thread has parked, until its waker is called.
+    pub fn wait<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let waker = Waker::from(Arc::clone(&self.0));
+        let mut context = Context::from_waker(&waker);
+        self.0.lock().thread.get_or_insert_with(thread::current);
+        loop {
+            self.0.lock().woken = false;
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return output;
+            }
+            let mut spin = Spin::new();
+            while !self.0.lock().woken && spin.again() {}
+            if self.0.rests() {
+                while !self.0.lock().woken {
+                    thread::park();
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Duty {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the clock move, unless there is something to do. One step with the
+    /// look at `woken`: so who wakes the thread finds the clock held, or holds it.
+    fn rests(&self) -> bool {
+        let mut state = self.lock();
+        if !state.woken {
+            state.hold = None;
+        }
+        !state.woken
+    }
+
+    fn end(&self) {
+        let mut state = self.lock();
+        let ended = (state.runtime.take(), state.hold.take());
+        drop(state);
+        // Unlocked: it may be the last of the runtime.
+        drop(ended);
+    }
+}
+
+impl Wake for Duty {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.woken = true;
+        let State { runtime, hold, thread, .. } = &mut *state;
+        if let Some(runtime) = runtime
+            && hold.is_none()
+        {
+            // Whoever wakes it may belong to another runtime, or to none.
+            let _entered = runtime.enter();
+            *hold = hold_clock();
+        }
+        let thread = thread.clone();
+        drop(state);
+        if let Some(thread) = thread {
+            thread.unpark();
+        }
+    }
 }
 
 /// Whether tokio's clock stands while the system's moves. Exact: a clock that

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clock;
 mod failures;
 mod properties;
 mod time;

@@ -62,6 +62,15 @@
 //! thread that reads [`Input`]s, since a read may never return: it ends when
 //! the read does.
 //!
+//! # Clock
+//!
+//! tokio's paused clock stands still while a thread of the run has something to
+//! do: from the moment at which it is handed a line until what came of it is
+//! in the next queue; and while [`Input`]s are read. It may move while the
+//! threads wait for lines, or for room. So no closure of a stage of threads
+//! must wait for that clock, and where a read does not return the clock stands
+//! until the run is stopped or dropped.
+//!
 //! # Model bounds
 //!
 //! Three lines, one or two stages, two lanes; see
@@ -279,8 +288,8 @@ impl<T: Send + 'static> Flow<T> {
     /// A stage of threads, for work that computes: `bound` closures at once.
     /// Else as [`tasks`](Self::tasks).
     ///
-    /// The threads are the run's own and do not run on after it. On a paused
-    /// clock they do not hold the clock still.
+    /// The threads are the run's own and do not run on after it. While they
+    /// work they hold tokio's paused clock; see the [module](self#clock).
     pub fn threads<U, F>(self, name: &'static str, bound: impl Into<Bound>, work: F) -> Flow<U>
     where
         U: Send + 'static,

@@ -6,6 +6,7 @@ use crate::cancel::Token;
 use crate::guard::guarded;
 use crate::outcome::Panic;
 use crate::queue::Closed;
+use crate::rt::Working;
 use crate::scope::Scope;
 use crate::semaphore::Semaphore;
 use crate::sync::Arc;
@@ -116,6 +117,14 @@ impl Running {
     /// Calls `call` when the fold is over.
     pub(super) fn on_end(&self, call: impl FnOnce() + Send + 'static) {
         unpoisoned(&self.on_end).push(Box::new(call));
+    }
+
+    /// For a thread of the run: it holds the clock while it works, and no longer
+    /// than there is a fold.
+    pub(super) fn working(&self) -> Working {
+        let working = Working::begin();
+        self.on_end(working.over());
+        working
     }
 
     /// The run does not return before `ended` is cancelled.

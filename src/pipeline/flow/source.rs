@@ -8,7 +8,7 @@ use super::super::work::excerpt;
 use super::running::{Fault, Held, Origin, Parcel, Running};
 use crate::guard::guarded;
 use crate::queue::{self, Receiver, Sender, TryRecvError};
-use crate::rt;
+use crate::rt::{self, Working};
 use crate::semaphore::Semaphore;
 use crate::sync::{Arc, thread};
 use futures_core::Stream;
@@ -170,11 +170,12 @@ where
 {
     let (outlet, from) = Outlet::new(running, gauge, Text::default());
     let keep_going = running.keep_going;
+    let working = running.working();
     let name = "selvedge-source".to_owned();
     // If there is no thread, the outlet is gone, and no end was told.
     let _ = thread::Builder::new()
         .name(name)
-        .spawn(move || blocks(inputs, max_line, keep_going, outlet));
+        .spawn(move || blocks(inputs, max_line, keep_going, outlet, &working));
     from
 }
 
@@ -183,6 +184,7 @@ fn blocks(
     max_line: usize,
     keep_going: bool,
     mut outlet: Outlet,
+    working: &Working,
 ) {
     let gauge = Text::clone(&outlet.gauge);
     // What nothing has come from yet.
@@ -204,13 +206,13 @@ fn blocks(
                     let sent = buffer
                         .filled()
                         .split_inclusive(|&byte| byte == b'\n')
-                        .try_for_each(|whole| send(&mut outlet, whole, max_line));
+                        .try_for_each(|whole| send(&mut outlet, working, whole, max_line));
                     spare.give(buffer);
                     sent
                 }
-                Body::TooLong => outlet.send_blocking(block.size, too_long(max_line)),
+                Body::TooLong => outlet.send_from(working, block.size, too_long(max_line)),
                 Body::Failed(source) if keep_going => {
-                    outlet.send_blocking(0, Err(Fault::Input(source)))
+                    outlet.send_from(working, 0, Err(Fault::Input(source)))
                 }
                 Body::Failed(source) => return Some(Fault::Input(source)),
             };
@@ -231,10 +233,10 @@ fn blocks(
         }
     };
     // Nobody there to hear it: nobody waits for it.
-    let _ = outlet.send_blocking(0, Err(fault));
+    let _ = outlet.send_from(working, 0, Err(fault));
 }
 
-fn send(outlet: &mut Outlet, whole: &[u8], max_line: usize) -> Result<(), ()> {
+fn send(outlet: &mut Outlet, working: &Working, whole: &[u8], max_line: usize) -> Result<(), ()> {
     let line = whole.strip_suffix(b"\n").unwrap_or(whole);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let body = if line.len() > max_line {
@@ -245,7 +247,7 @@ fn send(outlet: &mut Outlet, whole: &[u8], max_line: usize) -> Result<(), ()> {
             Err(_) => Err(Fault::Rejected { reason: Reason::NotUtf8, excerpt: excerpt(line) }),
         }
     };
-    outlet.send_blocking(whole.len() as u64, body)
+    outlet.send_from(working, whole.len() as u64, body)
 }
 
 fn too_long(max_line: usize) -> Result<Text<str>, Fault> {
@@ -254,12 +256,17 @@ fn too_long(max_line: usize) -> Result<Text<str>, Fault> {
 
 impl Outlet {
     /// `Err` if nobody wants any more.
-    fn send_blocking(&mut self, size: u64, body: Result<Text<str>, Fault>) -> Result<(), ()> {
-        self.window.acquire_blocking(1).map_err(drop)?.forget();
+    fn send_from(
+        &mut self,
+        working: &Working,
+        size: u64,
+        body: Result<Text<str>, Fault>,
+    ) -> Result<(), ()> {
+        working.wait(self.window.acquire()).map_err(drop)?.forget();
         if size > 0 {
             self.gauge.pass();
         }
         let parcel = self.parcel(size, body);
-        self.to.send(parcel).map_err(drop)
+        working.wait(self.to.send_async(parcel)).map_err(drop)
     }
 }

@@ -8,8 +8,8 @@ use super::running::{Early, Fault, Held, Origin, Panics, Parcel, Running};
 use crate::cancel::Token;
 use crate::guard::{self, Guarded, guarded};
 use crate::outcome::Panic;
-use crate::queue::{self, Receiver, Sender};
-use crate::rt;
+use crate::queue::{self, Receiver, SendError, Sender};
+use crate::rt::{self, Working};
 use crate::scope::Scope;
 use crate::sync::{Arc, thread};
 use crate::threads::{Pool, Threads};
@@ -173,6 +173,7 @@ where
         move || panics.tell(guard::each(from.close_now()))
     });
     let stop = running.scope.token().clone();
+    let working = running.working();
     let name = "selvedge-stage".to_owned();
     let guard = ended.drop_guard();
     let work = running.hold(work);
@@ -182,7 +183,8 @@ where
         let _last = guard;
         // Dropped before: what they hold is gone when the end is told.
         let (gauge, from, to, work) = (gauge, from, to, work);
-        serve(&gauge, bound, &from, &to, &stop, &*work);
+        let working = working;
+        serve(&gauge, bound, &from, &to, &stop, &working, &*work);
     });
     next
 }
@@ -195,6 +197,7 @@ fn serve<T, U, F>(
     from: &Receiver<Parcel<T>>,
     to: &Sender<Parcel<U>>,
     stop: &Token,
+    working: &Working,
     work: &F,
 ) where
     T: Send,
@@ -204,7 +207,7 @@ fn serve<T, U, F>(
     let helpers = Pool::new(bound.at_once.get() - 1, None);
     let threads = Threads::new().max_workers(bound.at_once).on(&helpers);
     let mut batch = Vec::new();
-    while from.recv_many(&mut batch, bound.waiting).is_ok() {
+    while working.wait(from.recv_many_async(&mut batch, bound.waiting)).is_ok() {
         let lines = guard::OneByOne::new(std::mem::take(&mut batch));
         let done = threads.try_map(lines, |Parcel { origin, body }| {
             let value = match body {
@@ -221,9 +224,25 @@ fn serve<T, U, F>(
         });
         let Ok(done) = done else { return };
         let mut done = VecDeque::from(done);
-        if to.send_many(&mut done).is_err() {
+        if pass_on(working, to, &mut done).is_err() {
             let _ = guard::each(done);
             return;
+        }
+    }
+}
+
+/// Sends all of `done`. While there is no room, nothing is in work.
+fn pass_on<U>(
+    working: &Working,
+    to: &Sender<Parcel<U>>,
+    done: &mut VecDeque<Parcel<U>>,
+) -> Result<(), ()> {
+    loop {
+        to.try_send_many(done).map_err(drop)?;
+        let Some(next) = done.pop_front() else { return Ok(()) };
+        if let Err(SendError(next)) = working.wait(to.send_async(next)) {
+            done.push_front(next);
+            return Err(());
         }
     }
 }
