@@ -71,6 +71,16 @@ impl Group {
         drop(hold);
     }
 
+    /// Nobody waits any more.
+    pub(super) fn leave(&self) {
+        let (waker, hold) = {
+            let mut state = self.lock();
+            (state.waker.take(), state.hold.take())
+        };
+        drop(hold);
+        let _ = guard::dropped(waker);
+    }
+
     /// What there is; if there is nothing, `waker` will be woken.
     pub(super) fn take(&self, waker: Option<&Waker>) -> VecDeque<Delivery> {
         // A waker's clone and drop are foreign code: not under the lock.

@@ -99,6 +99,15 @@ impl<R: Portable> Handle<R> {
     }
 }
 
+impl<R> Drop for Handle<R> {
+    /// The task goes on, and nobody waits for it.
+    fn drop(&mut self) {
+        if self.shared.in_its_process().is_ok() {
+            self.group.leave();
+        }
+    }
+}
+
 impl<R: Portable> Future for Handle<R> {
     type Output = Report<R>;
 

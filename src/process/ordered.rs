@@ -330,6 +330,9 @@ pub(super) fn by_itself<A: Portable>(
 impl<I: Iterator, R> Drop for Ordered<I, R> {
     /// Gives up what has not started.
     fn drop(&mut self) {
+        if self.shared.in_its_process().is_ok() {
+            self.group.leave();
+        }
         for &(index, first, len, _) in &self.sent {
             if index + u64::from(len) > self.given {
                 self.shared.cancel(first, len, false);

@@ -10,6 +10,7 @@ use super::stream::Stream;
 use super::supervisor::Event;
 use crate::guard::{self, Each, Returned};
 use crate::outcome::Outcome;
+use crate::rt::Turn;
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
@@ -346,9 +347,12 @@ impl<C: Send + Sync + 'static> Pool<C> {
         R: Portable,
     {
         let mut reports = self.ordered(job, xs.into_iter(), None)?;
-        let mut all = Each::new(Vec::new());
+        let (mut all, mut turn) = (Each::new(Vec::new()), Turn::new());
         let failed = loop {
-            let report = std::future::poll_fn(|context| reports.poll_next(context)).await;
+            let report = std::future::poll_fn(|context| {
+                turn.poll(context, |context| reports.poll_next(context))
+            });
+            let report = report.await;
             match report.map(Report::into_result) {
                 Some(Ok(value)) => all.push(value),
                 Some(Err(failed)) => break Err(failed),
