@@ -21,22 +21,26 @@ use std::any::Any;
 ///
 /// Everything that the derives make without attributes crosses, and so do
 /// values with the attributes `skip`, `rename`, `alias`, `default`, `with`,
-/// `from`, `into`, `transparent` and `remote`. Variants go by their names and fields by
-/// their places, so the sides may not disagree on them.
+/// `from`, `into`, `transparent` and `remote`. Variants go by their names, and fields by
+/// their places with 16 bits of their names, so the sides may not disagree on them.
 ///
 /// Both sides know the type, and values do not describe themselves. The
 /// following therefore need [`Described`] around them, and are refused without:
 ///
-/// * fields that are left out (`skip_serializing_if`, or `skip_serializing` and
-///   `skip_deserializing` where they stand alone): of two such fields in one
-///   type, one that is not written and one that is not read, the first is read
-///   where the second was written, unless the value is `Described`;
+/// * fields that only one side knows (`skip_serializing_if`,
+///   `skip_serializing`, `skip_deserializing`);
 /// * `tag` (with `content` too), `untagged` and `flatten`, and types that ask what they are, such as
 ///   `serde_json::Value`;
 /// * sequences and maps that do not know their length beforehand.
 ///
-/// A type whose own `Serialize` and `Deserialize` disagree (one writes a tuple,
-/// the other reads a sequence) is not told from one that is right.
+/// A field that is renamed for one side alone needs the other name as an
+/// `alias`.
+///
+/// Three things are not told from what is right: a type whose own `Serialize`
+/// and `Deserialize` disagree (one writes a tuple, the other reads a sequence);
+/// in a tuple struct, whose fields have no names, one field that is not written
+/// beside another that is not read; and in a struct the same where an `alias`
+/// of a third field is the name of the one that is not read.
 ///
 /// # Depth
 ///

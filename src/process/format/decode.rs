@@ -1,7 +1,7 @@
 //! Reading values that both sides know the type of.
 
 use super::described::{self, Marked};
-use super::{LEVELS, REMEDY, too_deep};
+use super::{LEVELS, REMEDY, mark_of, too_deep};
 use postcard::de_flavors::Slice;
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, Deserialize, DeserializeSeed, Visitor};
@@ -79,11 +79,12 @@ impl<'de> Decoder<'de> {
         &mut self,
         of: &'static str,
         known: usize,
+        names: Option<&'static [&'static str]>,
         visitor: V,
     ) -> Result<V::Value, Undecoded> {
         let came = self.leaf()?;
         self.inner(|decoder| {
-            let mut fields = Fields { decoder, of, known, came, asked: 0 };
+            let mut fields = Fields { decoder, of, known, names, came, asked: 0 };
             let value = visitor.visit_seq(&mut fields)?;
             if fields.asked < came {
                 return Err(other_fields(of));
@@ -105,8 +106,9 @@ fn other_fields(of: &str) -> Undecoded {
     Undecoded(
         format!(
             "`{of}` writes other fields than it reads (`#[serde(skip_serializing)]`, \
-             `skip_deserializing`, or `skip_serializing_if` in a tuple): {REMEDY}, or leave the \
-             field out on both sides (`#[serde(skip)]`)"
+             `skip_deserializing`, a `rename` that differs between the two, or \
+             `skip_serializing_if` in a tuple): {REMEDY}, or leave the field out on both sides \
+             (`#[serde(skip)]`), or let the one that reads know the other's name as an `alias`"
         )
         .into(),
     )
@@ -219,7 +221,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, Undecoded> {
-        self.fields(name, len, visitor)
+        self.fields(name, len, None, visitor)
     }
 
     #[inline]
@@ -240,7 +242,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Undecoded> {
-        self.fields(name, fields.len(), visitor)
+        self.fields(name, fields.len(), Some(fields), visitor)
     }
 
     #[inline]
@@ -309,6 +311,8 @@ struct Fields<'a, 'de> {
     of: &'static str,
     /// Fields of the type, aliases among them.
     known: usize,
+    /// Their names, from where the last field was found on; tuples have none.
+    names: Option<&'static [&'static str]>,
     came: usize,
     asked: usize,
 }
@@ -329,6 +333,13 @@ impl<'de> de::SeqAccess<'de> for &mut Fields<'_, 'de> {
             return Err(other_fields(self.of));
         }
         self.asked += 1;
+        if let Some(names) = self.names {
+            let mark = u16::from_be_bytes(self.decoder.leaf()?);
+            // The aliases of a field stand together, its own name among them.
+            let at = names.iter().position(|name| mark_of(name) == mark);
+            let at = at.ok_or_else(|| other_fields(self.of))?;
+            self.names = Some(&names[at + 1..]);
+        }
         seed.deserialize(&mut *self.decoder).map(Some)
     }
 }
@@ -365,7 +376,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
 
     #[inline]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Undecoded> {
-        self.decoder.fields(self.of, len, visitor)
+        self.decoder.fields(self.of, len, None, visitor)
     }
 
     #[inline]
@@ -374,6 +385,6 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Undecoded> {
-        self.decoder.fields(self.of, fields.len(), visitor)
+        self.decoder.fields(self.of, fields.len(), Some(fields), visitor)
     }
 }

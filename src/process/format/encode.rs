@@ -1,7 +1,7 @@
 //! Writing values that both sides know the type of.
 
 use super::described::{self, Describing};
-use super::{LEVELS, REMEDY, too_deep};
+use super::{LEVELS, REMEDY, mark_of, too_deep};
 use crate::process::codec::Unencoded;
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, ser};
@@ -33,6 +33,14 @@ impl<F: Flavor> Encoder<F> {
     #[inline]
     pub(super) fn byte(&mut self, byte: u8) -> Wrote {
         Ok(self.out.output.try_push(byte)?)
+    }
+
+    /// What tells the next field from others.
+    #[inline]
+    fn name(&mut self, name: &str) -> Wrote {
+        let [high, low] = mark_of(name).to_be_bytes();
+        self.byte(high)?;
+        self.byte(low)
     }
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Wrote {
@@ -269,6 +277,7 @@ macro_rules! compound {
                 $($key: &'static str,)?
                 value: &T,
             ) -> Wrote {
+                $(self.encoder.name($key)?;)?
                 self.part(value)
             }
 
@@ -288,8 +297,8 @@ compound!(
     SerializeTuple: serialize_element,
     SerializeTupleStruct: serialize_field,
     SerializeTupleVariant: serialize_field,
-    SerializeStruct: serialize_field(_key),
-    SerializeStructVariant: serialize_field(_key)
+    SerializeStruct: serialize_field(key),
+    SerializeStructVariant: serialize_field(key)
 );
 
 impl<F: Flavor> ser::SerializeMap for Parts<'_, F> {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+mod fields;
+
 fn bytes<T: Portable>(value: &T) -> Result<Vec<u8>, String> {
     let text = |error: Unencoded| error.to_string();
     let mut room = vec![0; codec::encoded_len(value).map_err(text)?];
