@@ -23,7 +23,7 @@ fn nap(n: u64) -> u64 {
 }
 
 fn pool() -> Pool {
-    Pool::builder().workers(nz!(2)).submit_limit(nz!(1)).build().unwrap()
+    Pool::builder().workers(nz!(3)).submit_limit(nz!(1)).build().unwrap()
 }
 
 /// A future that needs a few naps has its value in no time, and then the clock
@@ -80,27 +80,41 @@ fn a_paused_clock_moves_while_results_wait() {
 /// What was dropped is not waited for, though its task goes on.
 #[test]
 fn a_paused_clock_moves_when_what_waits_is_dropped() {
-    let pool = pool();
+    let (pool, place) = (pool(), tempfile::tempdir().unwrap());
+    let started = |name: &str| place.path().join(name);
+    let has_started = |name: &str| {
+        while !started(name).exists() {
+            std::thread::yield_now();
+        }
+    };
+    let item = |name| [started(name).into_os_string().into_string().unwrap()];
     paused().block_on(async {
-        let for_ever = |_: u64| -> u64 {
+        let for_ever = |path: String| -> () {
+            std::fs::write(path, "").unwrap();
             loop {
                 std::thread::park();
             }
         };
         let start = Instant::now();
-        let mut handle = pool.submit(for_ever, 1);
+        let [path] = item("handle");
+        let mut handle = pool.submit(for_ever, path);
         assert!(with_timeout(&mut handle, Duration::ZERO).await.is_err());
+        has_started("handle");
         drop(handle);
         sleep(MINUTE).await;
-        let mut stream = pool.stream(for_ever, 0..5, nz!(5));
+        let [path] = item("place");
+        let submit = pool.submit_async(for_ever, path);
+        assert!(with_timeout(submit, Duration::ZERO).await.is_err());
+        sleep(MINUTE).await;
+        let mut stream = pool.stream(for_ever, item("stream"), nz!(5));
         assert!(with_timeout(StreamExt::next(&mut stream), Duration::ZERO).await.is_err());
+        has_started("stream");
         drop(stream);
         sleep(MINUTE).await;
-        let map = pool.map_async(for_ever, 0..5);
-        assert!(with_timeout(map, Duration::ZERO).await.is_err());
-        sleep(MINUTE).await;
-        let place = pool.submit_async(for_ever, 2);
-        assert!(with_timeout(place, Duration::ZERO).await.is_err());
+        let mut map = Box::pin(pool.map_async(for_ever, item("map")));
+        assert!(with_timeout(&mut map, Duration::ZERO).await.is_err());
+        has_started("map");
+        drop(map);
         sleep(MINUTE).await;
         assert_eq!(start.elapsed(), 4 * MINUTE);
     });

@@ -7,6 +7,9 @@ use crate::support::paused;
 use selvedge::cancel::Token;
 use selvedge::nz;
 use selvedge::pipeline::{Error, Flow, Input, Pipeline, Reason, Record, key_value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 /// What is dropped in a run.
@@ -32,7 +35,10 @@ const PLACES: [Place; 8] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     AtAFailure,
+    /// While the other lines wait for the threads, which are at the first.
     AtACancel,
+    /// The run is dropped.
+    Never,
 }
 
 /// A line on its way, which is dropped quietly where it is folded.
@@ -49,17 +55,27 @@ async fn run(place: Place, end: End) -> Result<u64, Error> {
     let of_threads = bomb(place == ClosureOfThreads, "threads");
     let of_fold = bomb(place == Fold, "fold");
     let stop = Token::new();
-    let token = stop.clone();
+    let (token, stopped) = (stop.clone(), stop.clone());
+    let at_the_first = Arc::new(AtomicBool::new(false));
+    let begun = Arc::clone(&at_the_first);
     let flow = Flow::lines("lines", lines)
         .tasks("tasks", nz!(4), move |text| {
             let _held = &of_tasks;
-            let stop = stop.clone();
+            let (stop, begun) = (stop.clone(), Arc::clone(&begun));
             let armed = place == FutureOfTasks && (end == End::AtAFailure || &*text == "5");
             let work = async move {
                 let n: usize = text.parse().unwrap();
-                if n == 5 && end == End::AtACancel {
-                    sleep(ms(10)).await;
-                    stop.cancel_because("enough");
+                while n > 0 && end == End::AtACancel && !begun.load(Ordering::SeqCst) {
+                    yield_now().await;
+                }
+                if n == 5 && end != End::AtAFailure {
+                    // The others pass by.
+                    for _ in 0..100 {
+                        yield_now().await;
+                    }
+                    if end == End::AtACancel {
+                        stop.cancel_because("enough");
+                    }
                     std::future::pending::<()>().await;
                 }
                 Ok(Line(n, bomb(place == Lines, "line")))
@@ -68,6 +84,10 @@ async fn run(place: Place, end: End) -> Result<u64, Error> {
         })
         .threads("threads", nz!(2), move |line: Line| {
             let _held = &of_threads;
+            at_the_first.store(true, Ordering::SeqCst);
+            while end == End::AtACancel && !stopped.is_cancelled() {
+                std::thread::yield_now();
+            }
             Ok::<_, Reason>(line)
         })
         .token(token);
@@ -120,7 +140,7 @@ fn of_a_flow_that_is_dropped() {
     for place in PLACES.into_iter().filter(|place| !matches!(place, Fold | Sum)) {
         let late = ended(|| {
             paused().block_on(async {
-                let late = tokio::time::timeout(ms(5), run(place, End::AtACancel)).await.is_err();
+                let late = tokio::time::timeout(ms(5), run(place, End::Never)).await.is_err();
                 sleep(ms(20)).await;
                 late
             })
