@@ -324,9 +324,10 @@ fn a_pool_does_not_hang_in_a_forked_process() {
         }
         std::process::id()
     };
-    let busy = [pool.submit(wait, path.clone()), pool.submit(wait, path.clone())];
+    // Before both workers are busy: then nobody would be left for it.
     let mut stream = pool.stream(|n: u32| n, 0.., nz!(4));
     assert_eq!(stream.next().unwrap().outcome, Outcome::Ok(0));
+    let busy = [pool.submit(wait, path.clone()), pool.submit(wait, path.clone())];
     within(Duration::from_secs(30), "two workers", || pool.worker_pids().len() == 2);
     let pids = pool.worker_pids();
     let broken = |fault: &Fault| matches!(fault, Fault::Broken(why) if why.contains("forked"));
