@@ -12,7 +12,7 @@ use selvedge::threads::Threads;
 use std::sync::{Barrier, mpsc};
 use std::time::{Duration, Instant};
 
-/// Whether `test` says so in a forked child, within fifteen seconds.
+/// Whether `test` says so in a forked child, within ten seconds.
 fn in_a_child(test: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child touches nothing that another thread of this process may
     // have locked but the allocator, which glibc makes usable in the child.
@@ -20,7 +20,7 @@ fn in_a_child(test: impl FnOnce() -> bool) -> bool {
     assert!(child >= 0, "{}", std::io::Error::last_os_error());
     if child == 0 {
         // SAFETY: it kills the child if that hangs.
-        unsafe { libc::alarm(15) };
+        unsafe { libc::alarm(10) };
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).unwrap_or(false);
         // SAFETY: it ends the child, with nothing of the parent's run.
         unsafe { libc::_exit(i32::from(!ended)) }
