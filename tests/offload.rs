@@ -256,7 +256,7 @@ fn a_paused_clock_stands_while_a_task_waits_for_a_thread() {
         let (started, has_started) = std::sync::mpsc::channel();
         let until_told = move |_: &Work| {
             started.send(()).unwrap();
-            told.recv_timeout(Duration::from_secs(20)).is_ok()
+            told.recv_timeout(Duration::from_secs(10)).is_ok()
         };
         let mut job = pool.submit(until_told).await.ok().unwrap();
         assert!(with_timeout(&mut job, Duration::ZERO).await.is_err());
