@@ -89,8 +89,9 @@ const NOT_FOUR: &str = "test = 'three_is_not_four'";
 #[test]
 fn tells_caught_from_missed_and_from_broken() {
     let endless = "loop { std::thread::sleep(std::time::Duration::from_secs(1)) }";
-    let hangs = format!("{THREE}\nhangs = true\ntimeout = 2");
-    let late = format!("{THREE}\ntimeout = 2");
+    // Time for cargo to start the test, which is no part of the hang.
+    let hangs = format!("{THREE}\nhangs = true\ntimeout = 6");
+    let late = format!("{THREE}\ntimeout = 6");
     let root = project(&[
         ("fails", "    3", "    4", THREE),
         ("fails_as_it_stops_panicking", "    3", "    4", NOT_FOUR),

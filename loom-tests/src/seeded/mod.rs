@@ -55,8 +55,9 @@ pub struct Options {
     /// Print how each test failed.
     #[arg(long)]
     pub why: bool,
-    /// Seconds that one run of one test may take.
-    #[arg(long, default_value_t = 180)]
+    /// Seconds that one run of one test may take: many times what the longest
+    /// takes on a machine with nothing else to do.
+    #[arg(long, default_value_t = 600)]
     pub timeout: u64,
     /// Where to keep build output from run to run, instead of the target
     /// folder of the workspace.
