@@ -48,13 +48,23 @@ fn kill(pid: u32) {
 
 /// What this process has: descriptors, threads, children.
 fn belongings() -> (usize, usize, usize) {
-    let count = |path: &str| std::fs::read_dir(path).unwrap().count();
-    let children: usize = std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).ok())
-        .map(|children| children.split_whitespace().count())
-        .sum();
-    (count("/proc/self/fd"), count("/proc/self/task"), children)
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let (mut threads, mut children) = (0, 0);
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let task = task.unwrap().path();
+        let of = |file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+        threads += usize::from(is_at_work(&of("stat")));
+        children += of("children").split_whitespace().count();
+    }
+    (descriptors, threads, children)
+}
+
+/// Whether a thread with this `stat` has not begun to end: the kernel still
+/// lists one for a moment after it was joined.
+fn is_at_work(stat: &str) -> bool {
+    const EXITING: u64 = 4;
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6));
+    flags.is_some_and(|flags| flags.parse::<u64>().unwrap() & EXITING == 0)
 }
 
 /// xorshift64*: the kills are the same in every run, as far as the scheduler
