@@ -1,17 +1,19 @@
 //! Nothing of ours keeps others from running by always being ready: each future
 //! and stream, in a loop that never finds a reason to wait, beside a ticker on
 //! the same thread and under whatever is to stop it. On the real clock.
+//!
+//! `loops` has a row for each and says which.
 #![cfg(not(loom))]
 #![allow(missing_docs, reason = "a test binary")]
 
-use futures_util::StreamExt;
+mod loops;
+
+use loops::{full, loops};
 use selvedge::cancel::Token;
 use selvedge::gather::gather;
 use selvedge::nz;
-use selvedge::offload::Pool;
 use selvedge::outcome::Outcome;
 use selvedge::queue;
-use selvedge::rate::{FromIter, Limiter, Rate, rate_limited_stream};
 use selvedge::scope::scope;
 use selvedge::semaphore::Semaphore;
 use selvedge::timeout::with_timeout;
@@ -30,188 +32,6 @@ const TICK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// In time, on a machine that does much else.
 const SOON: Duration = Duration::from_secs(2);
-
-/// A step that always finds something, for ever.
-macro_rules! ready_for_ever {
-    ($setup:block, $step:expr) => {
-        || -> Loop {
-            Box::pin(async move {
-                #[allow(unused_mut, reason = "some of them are streams")]
-                let mut it = $setup;
-                let start = Instant::now();
-                while start.elapsed() < PATIENCE {
-                    let step = $step;
-                    step(&mut it).await;
-                }
-            })
-        }
-    };
-}
-
-fn fast() -> Arc<Limiter> {
-    let rate = Rate::per_second(nz!(1_000_000_000));
-    Arc::new(Limiter::builder(rate).burst(nz!(100_000_000)).build())
-}
-
-/// A queue that is never empty: what is received is sent again.
-fn full() -> (queue::Sender<u8>, queue::Receiver<u8>) {
-    let (tx, rx) = queue::unbounded();
-    (0..4).for_each(|n| tx.send(n).unwrap());
-    (tx, rx)
-}
-
-fn loops() -> Vec<(&'static str, Endless)> {
-    vec![
-        (
-            "recv_async",
-            ready_for_ever!({ full() }, async |(tx, rx): &mut (
-                queue::Sender<u8>,
-                queue::Receiver<u8>
-            )| {
-                tx.send(rx.recv_async().await.unwrap()).unwrap();
-            }),
-        ),
-        (
-            "recv by_deadline",
-            ready_for_ever!({ full() }, async |(tx, rx): &mut (
-                queue::Sender<u8>,
-                queue::Receiver<u8>
-            )| {
-                tx.send(rx.recv_async().by_deadline().await.unwrap()).unwrap();
-            }),
-        ),
-        (
-            "recv_many_async",
-            ready_for_ever!({ full() }, async |(tx, rx): &mut (
-                queue::Sender<u8>,
-                queue::Receiver<u8>
-            )| {
-                let mut items = Vec::new();
-                rx.recv_many_async(&mut items, nz!(4)).await.unwrap();
-                items.into_iter().for_each(|item| tx.send(item).unwrap());
-            }),
-        ),
-        (
-            "closed recv_async",
-            ready_for_ever!({ queue::unbounded::<u8>().1 }, async |rx: &mut queue::Receiver<
-                u8,
-            >| {
-                assert!(rx.recv_async().await.is_err());
-            }),
-        ),
-        (
-            "RecvStream",
-            ready_for_ever!(
-                {
-                    let (tx, rx) = full();
-                    (tx, rx.into_stream())
-                },
-                async |(tx, rx): &mut (queue::Sender<u8>, queue::RecvStream<u8>)| {
-                    tx.send(rx.next().await.unwrap()).unwrap();
-                }
-            ),
-        ),
-        (
-            "send_async",
-            ready_for_ever!({ full() }, async |(tx, rx): &mut (
-                queue::Sender<u8>,
-                queue::Receiver<u8>
-            )| {
-                tx.send_async(rx.try_recv().unwrap()).await.unwrap();
-            }),
-        ),
-        (
-            "send by_deadline",
-            ready_for_ever!({ full() }, async |(tx, rx): &mut (
-                queue::Sender<u8>,
-                queue::Receiver<u8>
-            )| {
-                tx.send_async(rx.try_recv().unwrap()).by_deadline().await.unwrap();
-            }),
-        ),
-        (
-            "Semaphore::acquire",
-            ready_for_ever!({ Semaphore::new(1) }, async |permits: &mut Semaphore| {
-                drop(permits.acquire().await.unwrap());
-            }),
-        ),
-        (
-            "Semaphore::acquire_owned",
-            ready_for_ever!({ Arc::new(Semaphore::new(2)) }, async |permits: &mut Arc<
-                Semaphore,
-            >| {
-                drop(Semaphore::acquire_owned(permits, 2).await.unwrap());
-            }),
-        ),
-        (
-            "Limiter::acquire",
-            ready_for_ever!({ fast() }, async |limiter: &mut Arc<Limiter>| {
-                limiter.acquire(1).await.unwrap();
-            }),
-        ),
-        (
-            "acquire by_deadline",
-            ready_for_ever!({ fast() }, async |limiter: &mut Arc<Limiter>| {
-                limiter.acquire(1).by_deadline().await.unwrap();
-            }),
-        ),
-        (
-            "Limiter::reserve",
-            ready_for_ever!({ fast() }, async |limiter: &mut Arc<Limiter>| {
-                drop(limiter.reserve(1).await.unwrap());
-            }),
-        ),
-        (
-            "RateLimited",
-            ready_for_ever!(
-                { rate_limited_stream(FromIter::new(0_u64..), fast()) },
-                async |stream: &mut selvedge::rate::RateLimited<
-                    FromIter<std::ops::RangeFrom<u64>>,
-                >| {
-                    stream.next().await.unwrap();
-                }
-            ),
-        ),
-        (
-            "Token::cancelled",
-            ready_for_ever!(
-                {
-                    let token = Token::new();
-                    token.cancel();
-                    token
-                },
-                async |token: &mut Token| {
-                    token.cancelled().await;
-                }
-            ),
-        ),
-        (
-            "offload job",
-            ready_for_ever!({ Pool::inline() }, async |pool: &mut Pool| {
-                let Ok(job) = pool.try_submit(|_| 1) else { panic!("there is room") };
-                assert_eq!(job.await, Outcome::Ok(1));
-            }),
-        ),
-        (
-            "collect_in_place",
-            ready_for_ever!({}, async |(): &mut ()| {
-                assert!(gather([async { Ok::<_, ()>(1) }]).collect_in_place().await.is_ok());
-            }),
-        ),
-        ("GatherStream", || {
-            Box::pin(async {
-                let start = Instant::now();
-                // The lanes are on this thread as well: they fill the window while
-                // the stream gives way.
-                let items = std::iter::repeat_with(|| async { Ok::<_, ()>(1) });
-                let mut stream = gather(items).window(nz!(100_000)).stream();
-                while start.elapsed() < PATIENCE {
-                    assert!(stream.next().await.unwrap().is_ok());
-                }
-            })
-        }),
-    ]
-}
 
 /// Runs `future` on one thread, beside a ticker; says how often that ticked and
 /// how long it took.
