@@ -1,7 +1,7 @@
 //! Waiting for permits: tasks, threads, and permits that may come back.
 
 use super::limiter::Limiter;
-use super::state::{Turn, nanos};
+use super::state::{Turn, deadline_nanos, nanos};
 use super::{AcquireError, Late};
 use crate::rt::{self, Alarm, Instant};
 use crate::sync::Arc;
@@ -339,8 +339,9 @@ const GRAIN: u64 = 400_000;
 fn too_late(deadline: Deadline, now: Now, due: u64) -> Option<AcquireError> {
     let needs = (due < u64::MAX).then(|| Duration::from_nanos(due.saturating_sub(now.nanos)));
     let late = match needs {
-        Some(_) => nanos(deadline.instant()?) < due,
-        None => deadline.has_passed_at(now.at),
+        Some(_) if deadline_nanos(deadline.instant()?) < due => true,
+        // Where time stands still what is due never comes.
+        _ => deadline.has_passed_at(now.at),
     };
     late.then_some(AcquireError::Late(Late { deadline, needs }))
 }
@@ -356,15 +357,12 @@ impl Place {
             Some(set) if (due..=due.saturating_add(grain)).contains(&set) => set,
             _ => due.max(now.nanos + grain),
         };
-        let deadline = self.deadline.and_then(|deadline| deadline.instant());
-        let alarm = alarm.min(deadline.map_or(u64::MAX, nanos));
         self.alarm = Some(alarm);
-        if alarm == u64::MAX {
-            return Look::Until(self, None);
-        }
-        let wait = Duration::from_nanos(alarm.saturating_sub(now.nanos));
-        // Beyond what the clock can hold: never.
-        Look::Until(self, now.at.checked_add(wait))
+        let deadline = self.deadline.and_then(|deadline| deadline.instant());
+        // `None`: nobody knows when, or it is beyond what the clock can hold.
+        let turn = (alarm < u64::MAX)
+            .then(|| now.at.checked_add(Duration::from_nanos(alarm.saturating_sub(now.nanos))));
+        Look::Until(self, turn.flatten().into_iter().chain(deadline).min())
     }
 }
 

@@ -69,6 +69,10 @@
 //! tokio's. (A clock that is paused while somebody waits is noticed at the next
 //! look. A thread outside of a runtime does not see its clock.)
 //!
+//! Schedules are kept in 64 bits of nanoseconds: 146 years after the first use
+//! in a process time stands still for its limiters, and they grant what has
+//! become due by then.
+//!
 //! # Cancellation
 //!
 //! A future that is dropped while it waits leaves the line; dropped after the

@@ -333,9 +333,17 @@ impl Line {
 /// clock that is paused may be behind it.
 pub(super) const ORIGIN: u64 = 1 << 62;
 
-/// An instant on the schedules' axis.
+/// An instant on the schedules' axis. 146 years on it stands still: what is due
+/// lies beyond, and has room there.
 #[inline]
 pub(super) fn nanos(at: Instant) -> u64 {
+    deadline_nanos(at).min(2 * ORIGIN - 1)
+}
+
+/// When a deadline passes on the schedules' axis, which goes on for as long as
+/// what is due does; `u64::MAX` if it is later than that.
+#[inline]
+pub(super) fn deadline_nanos(at: Instant) -> u64 {
     static FIRST: OnceLock<Instant> = OnceLock::new();
     let first = *FIRST.get_or_init(|| at);
     let after = at.saturating_duration_since(first);
@@ -343,7 +351,6 @@ pub(super) fn nanos(at: Instant) -> u64 {
         let before = first.saturating_duration_since(at);
         return ORIGIN.saturating_sub(u64::try_from(before.as_nanos()).unwrap_or(u64::MAX));
     }
-    // 146 years on it stands still.
-    let after = after.as_secs().saturating_mul(1_000_000_000) + u64::from(after.subsec_nanos());
-    ORIGIN + after.min(ORIGIN - 1)
+    let seconds = after.as_secs().saturating_mul(1_000_000_000);
+    ORIGIN.saturating_add(seconds).saturating_add(u64::from(after.subsec_nanos()))
 }

@@ -6,7 +6,10 @@
 #![allow(missing_docs, reason = "a test binary")]
 #![allow(clippy::async_yields_async, reason = "a task may outlive the timeout that spawned it")]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod beyond_the_clock;
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use selvedge::cancel::Token;
@@ -340,128 +343,4 @@ fn a_free_future_reads_no_deadline() {
         };
         assert_eq!((waits(true).await, waits(false).await), (true, false));
     });
-}
-
-/// A timeout that no clock can hold is no timeout, in every place that takes
-/// one; and one of nothing has passed.
-mod beyond_the_clock {
-    use super::*;
-
-    /// The largest, which no clock holds; one less; a nanosecond; nothing.
-    const TABLE: [(Duration, bool); 4] = [
-        (Duration::MAX, true),
-        (Duration::MAX.saturating_sub(Duration::from_nanos(1)), true),
-        (Duration::from_nanos(1), false),
-        (Duration::ZERO, false),
-    ];
-
-    /// Whether `future` outlives a hundred years of the paused clock.
-    async fn lasts<F: Future>(future: F) -> bool {
-        let century = Duration::from_secs(100 * 365 * 86_400);
-        tokio::time::timeout_at(Instant::now() + century, future).await.is_err()
-    }
-
-    fn never<T>() -> std::future::Pending<T> {
-        std::future::pending()
-    }
-
-    async fn scoped(grace: Duration, cleanup: Duration) {
-        let stop = Token::new();
-        stop.cancel();
-        let running = scope::<()>().token(&stop).grace(grace).cleanup_within(cleanup);
-        drop(running.on_exit("cleanup", never()).run(|_| never::<Result<(), ()>>()).await);
-    }
-
-    #[test]
-    fn never_passes() {
-        for (allowance, for_ever) in TABLE {
-            paused().block_on(async {
-                let check = |what, lasted| assert_eq!(lasted, for_ever, "{what}({allowance:?})");
-                let deadline = Deadline::after(allowance);
-                check("with_timeout", lasts(with_timeout(never::<()>(), allowance)).await);
-                check("with_deadline", lasts(with_deadline(never::<()>(), deadline)).await);
-                let graced =
-                    with_timeout(never::<()>(), Duration::ZERO).or_grace(Token::new(), allowance);
-                check("or_grace", lasts(graced).await);
-                let detached = with_timeout(never::<()>(), allowance).or_detach();
-                check("or_detach", lasts(detached).await);
-                check("rt::sleep", lasts(selvedge::exercises::maybe_slow(allowance)).await);
-
-                let (tx, rx) = queue::bounded::<u8>(nz!(1));
-                tx.try_send(1).unwrap();
-                let read = Some(deadline);
-                check("send", lasts(inherit(read, tx.send_async(1).by_deadline())).await);
-                rx.try_recv().unwrap();
-                check("recv", lasts(inherit(read, rx.recv_async().by_deadline())).await);
-
-                // A limiter: paused, so that nobody knows when.
-                let limiter = Limiter::per_second(nz!(1));
-                limiter.pause();
-                check("acquire", lasts(inherit(read, limiter.acquire(1).by_deadline())).await);
-                check("reserve", lasts(inherit(read, limiter.reserve(1).by_deadline())).await);
-
-                check("scope.grace", lasts(scoped(allowance, Duration::ZERO)).await);
-                check("cleanup_within", lasts(scoped(Duration::ZERO, allowance)).await);
-                let each = || gather([never::<Result<(), ()>>()]).each_within(allowance);
-                check("each_within", lasts(each().collect()).await);
-                check("each_within", lasts(each().collect_in_place()).await);
-                check("stream", lasts(each().stream().next()).await);
-                let stop = Token::new();
-                let graced =
-                    gather([never::<Result<(), ()>>()]).token(stop.clone()).grace(allowance);
-                let stopping = async { tokio::join!(graced.collect(), async { stop.cancel() }) };
-                check("gather.grace", lasts(stopping).await);
-
-                let stage = |_| never::<Result<i32, selvedge::pipeline::Reason>>();
-                let flow = Flow::lines("lines", ["a"]).tasks("wait", nz!(1), stage);
-                let run = flow.within(allowance).fold(0, |_, _| Ok(()));
-                check("Flow::within", lasts(run).await);
-
-                let job = Pool::inline().run_by(deadline, |_| ()).await;
-                assert_eq!(job.is_ok(), for_ever, "run_by({allowance:?}): {job:?}");
-            });
-        }
-    }
-
-    /// What blocks a thread: it is let go by the event, and not before.
-    #[test]
-    fn never_passes_for_threads() {
-        for (allowance, for_ever) in TABLE {
-            let (tx, rx) = queue::bounded(nz!(1));
-            let semaphore = Arc::new(Semaphore::new(0));
-            let stop = Token::new();
-            let waiters = [
-                thread::spawn(move || rx.recv_timeout(allowance).is_ok()),
-                thread::spawn({
-                    let semaphore = Arc::clone(&semaphore);
-                    move || semaphore.acquire_timeout(1, allowance).is_ok()
-                }),
-                thread::spawn({
-                    let stop = stop.clone();
-                    move || {
-                        stop.wait_blocking(Instant::now().into_std().checked_add(allowance))
-                            .is_some()
-                    }
-                }),
-            ];
-            if for_ever {
-                thread::sleep(ms(30));
-                assert!(waiters.iter().all(|waiter| !waiter.is_finished()), "{allowance:?}");
-                tx.send(1).unwrap();
-                semaphore.add_permits(1);
-                stop.cancel();
-            }
-            for (what, waiter) in ["recv", "acquire", "wait_blocking"].into_iter().zip(waiters) {
-                assert_eq!(waiter.join().unwrap(), for_ever, "{what}({allowance:?})");
-            }
-            let (tx, rx) = queue::bounded(nz!(1));
-            tx.send(1).unwrap();
-            let sender = thread::spawn(move || tx.send_timeout(2, allowance).is_ok());
-            if for_ever {
-                thread::sleep(ms(10));
-                assert_eq!(rx.recv().ok(), Some(1));
-            }
-            assert_eq!(sender.join().unwrap(), for_ever, "send({allowance:?})");
-        }
-    }
 }
