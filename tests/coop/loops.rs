@@ -299,7 +299,7 @@ pub(super) fn loops() -> Vec<(&'static str, Endless)> {
         (
             "Flow::fold",
             ready_for_ever!({}, async |(): &mut ()| {
-                let lines = std::iter::repeat("1").take(100_000);
+                let lines = std::iter::repeat_n("1", 100_000);
                 let flow = Flow::lines("lines", lines).fold(0, |count, _| {
                     *count += 1;
                     Ok(())
