@@ -36,9 +36,7 @@
 //! closure on; one that was closed before stays closed. What the parent had
 //! queued is the parent's: there its jobs go on, and in the child a [`Job`] of it
 //! ends as [`Crash::NoThread`], and dropping it, or the pool, does nothing to the
-//! parent's. (In the moment in which [`to_thread`] makes its pool, in another
-//! thread, a fork leaves a child in which `to_thread` hangs.) A pool that is
-//! [`inline`](Pool::inline) has no threads to lose.
+//! parent's. A pool that is [`inline`](Pool::inline) has no threads to lose.
 //!
 //! # States of a job
 //!
@@ -98,7 +96,6 @@ use crate::timeout::Deadline;
 use std::convert::Infallible;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use task::{Closure, Task};
 use workers::Shared;
@@ -425,8 +422,8 @@ where
     F: FnOnce(&Work) -> T + Send + 'static,
     T: Send + 'static,
 {
-    static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(Pool::sized_to_cores).run_by(deadline, f).await
+    static POOL: PerProcess<Pool> = PerProcess::new();
+    POOL.get(Pool::sized_to_cores).run_by(deadline, f).await
 }
 
 impl fmt::Debug for Pool {
