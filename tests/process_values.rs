@@ -10,6 +10,7 @@ use selvedge::process::{Builder, Described, Fault, Pool, Portable};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt::Debug;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// Set in workers alone.
 const WORKER: &str = "VALUES_WORKER";
@@ -363,4 +364,29 @@ fn what_a_dead_worker_had_sent_is_kept() {
 
 fn task_value(n: usize) -> Vec<u8> {
     vec![n as u8; if n % 4 == 1 { 100_000 } else { 1 }]
+}
+
+/// Written if it is small.
+#[derive(Debug, Deserialize)]
+struct Small(u32);
+
+impl Serialize for Small {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 > 0 {
+            return Err(serde::ser::Error::custom("not small"));
+        }
+        serializer.serialize_newtype_struct("Small", &0)
+    }
+}
+
+/// Items that never reach a worker are not pulled without end while the first
+/// one is at work.
+#[test]
+fn items_that_are_refused_are_bounded() {
+    let pool = builder().build().unwrap();
+    let mut pulled = 0;
+    let items = (0..1_000_000).inspect(|_| pulled += 1).map(Small);
+    let failed = pool.map(|_: Small| std::thread::sleep(Duration::from_millis(50)), items);
+    assert_eq!(failed.unwrap_err().index, 1);
+    assert!(pulled < 50_000, "{pulled} items were pulled");
 }

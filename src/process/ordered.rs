@@ -25,6 +25,10 @@ const PATIENCE: Duration = Duration::from_micros(200);
 /// Bytes of arguments that may be under way if nothing else bounds them.
 const UNDER_WAY: usize = 4 << 20;
 
+/// What an item counts for that never reached a worker: as its outcome, it is
+/// kept until its turn.
+const SETTLED: usize = 256;
+
 /// Items of a source on their way through the pool.
 pub(super) struct Ordered<I: Iterator, R> {
     shared: Arc<Shared>,
@@ -41,8 +45,9 @@ pub(super) struct Ordered<I: Iterator, R> {
     /// Deliveries whose turn has not come, by the index of their first item.
     early: BTreeMap<u64, Delivery>,
     current: Option<Unpacked>,
-    /// Parcels sent, oldest first: first index, first task, items, bytes.
-    sent: VecDeque<(u64, TaskId, u32, usize)>,
+    /// Parcels sent, oldest first: first index, first task, items, bytes. Those
+    /// that never reached a worker are no task.
+    sent: VecDeque<(u64, Option<TaskId>, u32, usize)>,
     under_way: usize,
     /// The parcel being filled.
     filling: Records,
@@ -283,6 +288,8 @@ where
     fn settle(&mut self, index: u64, outcome: Outcome<Infallible, Fault>) {
         let ended = Ended::Lost(outcome);
         self.early.insert(index, Delivery { index, count: 1, attempt: 0, ended });
+        self.sent.push_back((index, None, 1, SETTLED));
+        self.under_way += SETTLED;
     }
 
     /// Sends the parcel that is being filled.
@@ -303,7 +310,7 @@ where
         let entry = self.job.entry;
         let parcel = Parcel { index, len, entry, load, group, place: None };
         let first = self.shared.submit(parcel);
-        self.sent.push_back((index, first, len, bytes));
+        self.sent.push_back((index, Some(first), len, bytes));
         self.under_way += bytes;
     }
 }
@@ -334,7 +341,9 @@ impl<I: Iterator, R> Drop for Ordered<I, R> {
             self.group.leave();
         }
         for &(index, first, len, _) in &self.sent {
-            if index + u64::from(len) > self.given {
+            if let Some(first) = first
+                && index + u64::from(len) > self.given
+            {
                 self.shared.cancel(first, len, false);
             }
         }
