@@ -371,7 +371,7 @@ fn test_seeds(name: &str) -> Option<Box<dyn proptest::test_runner::FailurePersis
     Some(Box::new(proptest::test_runner::FileFailurePersistence::Direct(path.leak())))
 }
 
-/// The models of `loom-tests/`, run here by shuttle.
+/// The models of `loom-tests/`, run here by the harness.
 #[cfg(all(test, not(loom)))]
 #[path = "../loom-tests/models/mod.rs"]
 mod models;

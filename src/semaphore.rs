@@ -50,8 +50,7 @@
 //! `loom-tests/models/semaphore.rs` for what each model leaves out.
 
 use crate::rt::Turn;
-use crate::sync::thread;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, thread, time};
 use crate::wait::{Ticket, WaitList, Waiter};
 use std::fmt;
 use std::ops::Deref;
@@ -263,7 +262,7 @@ impl Semaphore {
         timeout: Duration,
     ) -> Result<Permit<&Self>, TryAcquireError> {
         // A timeout that no clock can hold is no timeout.
-        self.acquire_until(count, Instant::now().checked_add(timeout))
+        self.acquire_until(count, time::now().checked_add(timeout))
     }
 
     fn acquire_until(

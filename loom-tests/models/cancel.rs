@@ -16,7 +16,7 @@ use std::task::Poll;
 /// Does not cover: two cancels at once (see `first_cause_stays`).
 #[test]
 fn subtree_is_cancelled_in_one_step() {
-    Model::new("cancel::subtree_is_cancelled_in_one_step").pct(20_000, 4).reaches(
+    Model::new("cancel::subtree_is_cancelled_in_one_step").reaches(
         [
             [false; 4],
             [false, false, false, true],
@@ -71,7 +71,7 @@ fn newborn_child_does_not_escape() {
 /// Does not cover: waiters that give up (see `cancelled_waiter_leaves`).
 #[test]
 fn cancel_wakes_every_waiter() {
-    Model::new("cancel::cancel_wakes_every_waiter").preemptions(2).pct(10_000, 4).holds(|| {
+    Model::new("cancel::cancel_wakes_every_waiter").preemptions(2).holds(|| {
         let parent = Token::new();
         let child = parent.child();
         let waiters = [
@@ -119,7 +119,7 @@ fn first_cause_stays() {
 /// Does not cover: the memory of the abandoned waker.
 #[test]
 fn cancelled_waiter_leaves() {
-    Model::new("cancel::cancelled_waiter_leaves").pct(10_000, 4).reaches([false, true], || {
+    Model::new("cancel::cancelled_waiter_leaves").reaches([false, true], || {
         let token = Token::new();
         let quitter = thread::spawn({
             let token = token.clone();
@@ -191,7 +191,7 @@ fn cancel_publishes_what_came_before() {
 #[test]
 fn run_until_cancelled_ends_in_one_of_two_ways() {
     let model = Model::new("cancel::run_until_cancelled_ends_in_one_of_two_ways");
-    model.pct(10_000, 4).reaches([false, true], || {
+    model.reaches([false, true], || {
         let (token, event) = (Token::new(), Token::new());
         let runner = thread::spawn({
             let (token, event) = (token.clone(), event.clone());
@@ -212,12 +212,12 @@ fn run_until_cancelled_ends_in_one_of_two_ways() {
 #[test]
 fn blocking_wait_ends_by_cancel_or_deadline() {
     let model = Model::new("cancel::blocking_wait_ends_by_cancel_or_deadline").shuttle_only();
-    model.pct(10_000, 4).reaches([false, true], || {
+    model.reaches([false, true], || {
         let token = Token::new();
         let waiter = thread::spawn({
             let token = token.clone();
             move || {
-                let later = std::time::Instant::now() + std::time::Duration::from_secs(3_600);
+                let later = selvedge::sync::time::now() + std::time::Duration::from_secs(3_600);
                 token.wait_blocking(Some(later)).is_some()
             }
         });

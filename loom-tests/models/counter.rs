@@ -1,8 +1,8 @@
 //! The counters: exact totals, one order for all, nothing lost to overflow, to
 //! a take or to the end of a thread.
 
+use super::kit::History;
 use super::kit::Model;
-use super::kit::linear::History;
 use selvedge::counter::{Overflow, SafeCounter, StripedCounter};
 use selvedge::sync::Arc;
 use selvedge::sync::atomic::{AtomicU64, Ordering};
@@ -79,7 +79,7 @@ fn exactly_one_increment_fits_at_the_edge() {
 #[test]
 fn overflow_leaves_the_value_untouched() {
     const START: u64 = u64::MAX - 2;
-    let model = Model::new("counter::overflow_leaves_the_value_untouched").pct(10_000, 4);
+    let model = Model::new("counter::overflow_leaves_the_value_untouched");
     let over = |value| Err(Overflow { value, increment: 9 });
     let outcomes = [
         (over(START), START),
@@ -217,8 +217,7 @@ fn take_that_opens_shows_what_came_before_it() {
 /// stronger ordering.
 #[test]
 fn increment_shows_what_came_before_it() {
-    let model =
-        Model::new("counter::increment_shows_what_came_before_it").preemptions(2).pct(10_000, 4);
+    let model = Model::new("counter::increment_shows_what_came_before_it").preemptions(2);
     let outcomes = [(0, 0), (0, 1), (1, 1), (SOFT, 0), (SOFT, 1), (SOFT + 1, 1)];
     model.reaches(outcomes, || {
         let counter = Arc::new(SafeCounter::with_value(SOFT));
@@ -283,7 +282,7 @@ fn take_reopens_without_losing_a_pending_add() {
 #[test]
 fn pending_adds_keep_the_counter_closed() {
     linearizable_in(
-        Model::new("counter::pending_adds_keep_the_counter_closed").pct(10_000, 4),
+        Model::new("counter::pending_adds_keep_the_counter_closed"),
         SOFT + 5,
         [&[Op::Take], &[Op::Add(1)], &[Op::Add(2)]],
     );
@@ -330,9 +329,7 @@ fn two_counters_agree_on_one_order() {
 /// `ended_thread_hands_its_stripe_on`).
 #[test]
 fn striped_read_lies_between_start_and_end() {
-    let model = Model::new("counter::striped_read_lies_between_start_and_end")
-        .preemptions(2)
-        .pct(10_000, 4);
+    let model = Model::new("counter::striped_read_lies_between_start_and_end").preemptions(2);
     model.reaches([0, 1, 2, 3], || {
         let counter = Arc::new(StripedCounter::new());
         let one = actor(&counter, StripedCounter::inc);
@@ -352,7 +349,7 @@ fn striped_read_lies_between_start_and_end() {
 /// Does not cover: takes.
 #[test]
 fn striped_reads_grow_and_see_their_own_adds() {
-    let model = Model::new("counter::striped_reads_grow_and_see_their_own_adds").pct(10_000, 4);
+    let model = Model::new("counter::striped_reads_grow_and_see_their_own_adds");
     model.reaches([(1, 1), (1, 3), (3, 3)], || {
         let counter = Arc::new(StripedCounter::new());
         let other = actor(&counter, |c| c.inc_by(2));
@@ -371,9 +368,7 @@ fn striped_reads_grow_and_see_their_own_adds() {
 /// `settlement_loses_nothing_beside_a_take`).
 #[test]
 fn striped_takes_and_rest_are_what_was_added() {
-    let model = Model::new("counter::striped_takes_and_rest_are_what_was_added")
-        .preemptions(2)
-        .pct(10_000, 4);
+    let model = Model::new("counter::striped_takes_and_rest_are_what_was_added").preemptions(2);
     let outcomes = [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 2), (2, 0), (2, 1), (3, 0)];
     model.reaches(outcomes, || {
         let counter = Arc::new(StripedCounter::new());
@@ -395,9 +390,7 @@ fn striped_takes_and_rest_are_what_was_added() {
 /// Does not cover: two adders.
 #[test]
 fn striped_takers_share_out_what_was_added() {
-    let model = Model::new("counter::striped_takers_share_out_what_was_added")
-        .preemptions(2)
-        .pct(10_000, 4);
+    let model = Model::new("counter::striped_takers_share_out_what_was_added").preemptions(2);
     let outcomes = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)];
     model.reaches(outcomes, || {
         let counter = Arc::new(StripedCounter::new());
@@ -421,7 +414,7 @@ fn striped_takers_share_out_what_was_added() {
 /// a thread's locals afterwards.
 #[test]
 fn ended_thread_hands_its_stripe_on() {
-    let model = Model::new("counter::ended_thread_hands_its_stripe_on").pct(10_000, 4);
+    let model = Model::new("counter::ended_thread_hands_its_stripe_on");
     model.preemptions(2).reaches([0, 1, 2, 4, 5, 6, 8, 9, 10], || {
         let counter = Arc::new(StripedCounter::new());
         let adders = [1, 4].map(|n| {
@@ -448,7 +441,7 @@ fn ended_thread_hands_its_stripe_on() {
 /// Does not cover: more than two writers.
 #[test]
 fn stripe_has_one_writer_at_a_time() {
-    let model = Model::new("counter::stripe_has_one_writer_at_a_time").pct(10_000, 4);
+    let model = Model::new("counter::stripe_has_one_writer_at_a_time");
     model.reaches([1, 2], || {
         let counter = Arc::new(StripedCounter::new());
         let writers = [0, 1].map(|_| {
@@ -476,7 +469,7 @@ const MAX: u128 = u64::MAX as u128;
 /// `settled_stripe_reads_right_under_its_next_writer`).
 #[test]
 fn settlement_is_one_step_for_a_reader() {
-    let model = Model::new("counter::settlement_is_one_step_for_a_reader").pct(10_000, 4);
+    let model = Model::new("counter::settlement_is_one_step_for_a_reader");
     model.reaches([0, MAX, MAX + 5, MAX + 6], || {
         let counter = Arc::new(StripedCounter::new());
         let adder = actor(&counter, |c| {
@@ -497,7 +490,7 @@ fn settlement_is_one_step_for_a_reader() {
 /// Does not cover: an add after the settlement.
 #[test]
 fn reads_beside_a_settlement_never_fall() {
-    let model = Model::new("counter::reads_beside_a_settlement_never_fall").pct(10_000, 4);
+    let model = Model::new("counter::reads_beside_a_settlement_never_fall");
     let totals = [0, MAX, MAX + 5];
     let rising = totals.into_iter().flat_map(|a| totals.map(|b| (a, b))).filter(|(a, b)| a <= b);
     model.reaches(rising, || {
@@ -538,9 +531,8 @@ fn settlement_loses_nothing_beside_a_take() {
 /// Does not cover: a take beside them.
 #[test]
 fn settled_stripe_reads_right_under_its_next_writer() {
-    let model = Model::new("counter::settled_stripe_reads_right_under_its_next_writer")
-        .preemptions(2)
-        .pct(10_000, 4);
+    let model =
+        Model::new("counter::settled_stripe_reads_right_under_its_next_writer").preemptions(2);
     model.reaches([0, 1, MAX, MAX + 1, MAX + 2, MAX + 3], || {
         let counter = Arc::new(StripedCounter::new());
         let settler = actor(&counter, |c| {
@@ -563,7 +555,7 @@ fn settled_stripe_reads_right_under_its_next_writer() {
 /// Does not cover: an add beside them.
 #[test]
 fn striped_take_is_one_step_for_a_reader() {
-    let model = Model::new("counter::striped_take_is_one_step_for_a_reader").pct(10_000, 4);
+    let model = Model::new("counter::striped_take_is_one_step_for_a_reader");
     model.reaches([0, 3], || {
         let counter = Arc::new(StripedCounter::new());
         counter.inc_by(3);
@@ -580,8 +572,7 @@ fn striped_take_is_one_step_for_a_reader() {
 /// Does not cover: `take`, which reads the same way.
 #[test]
 fn striped_read_shows_what_came_before_the_adds_in_it() {
-    let model =
-        Model::new("counter::striped_read_shows_what_came_before_the_adds_in_it").pct(10_000, 4);
+    let model = Model::new("counter::striped_read_shows_what_came_before_the_adds_in_it");
     model.reaches([(0, 0), (0, 7), (1, 0), (1, 7), (2, 7)], || {
         let shared = Arc::new((StripedCounter::new(), AtomicU64::new(0)));
         let adder = actor(&shared, |(counter, data)| {
@@ -607,7 +598,7 @@ fn striped_read_shows_what_came_before_the_adds_in_it() {
 /// sees (`tests/counter_memory.rs` weighs them).
 #[test]
 fn counter_may_be_dropped_before_its_threads() {
-    let model = Model::new("counter::counter_may_be_dropped_before_its_threads").pct(10_000, 4);
+    let model = Model::new("counter::counter_may_be_dropped_before_its_threads");
     model.reaches([1, 2], || {
         let counter = Arc::new(StripedCounter::new());
         let [one, two] = [0, 1].map(|_| {

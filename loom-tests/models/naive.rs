@@ -3,9 +3,9 @@
 //! These models are the reason to believe the others: each one is a bug that
 //! every learner writes once, and the checker reaches it.
 
+use super::kit::Drops;
+use super::kit::History;
 use super::kit::Model;
-use super::kit::drops::Drops;
-use super::kit::linear::History;
 use selvedge::sync::Arc;
 use selvedge::sync::atomic::{AtomicU64, Ordering};
 use selvedge::sync::thread;
@@ -94,7 +94,7 @@ fn drop_tracker_sees_a_leak() {
 
 /// The drop tracker sees a double drop.
 #[test]
-#[should_panic(expected = "double drop")]
+#[should_panic(expected = "a value was dropped 2 times")]
 #[allow(unsafe_code, reason = "the bug itself")]
 fn drop_tracker_sees_a_double_drop() {
     let drops = Drops::new();

@@ -16,7 +16,7 @@ use selvedge::sync::{Arc, thread};
 /// Does not cover: a backlog.
 #[test]
 fn abandoned_work_keeps_its_permit() {
-    let model = Model::new("offload::abandoned_work_keeps_its_permit").pct(10_000, 4);
+    let model = Model::new("offload::abandoned_work_keeps_its_permit").executions(10_000);
     model.reaches([false, true], || {
         let caller = thread::spawn(|| {
             let pool = Pool::new(selvedge::nz!(1), 0);
@@ -49,7 +49,7 @@ fn abandoned_work_keeps_its_permit() {
 /// Does not cover: a job that is dropped.
 #[test]
 fn close_leaves_no_job_without_an_outcome() {
-    let model = Model::new("offload::close_leaves_no_job_without_an_outcome").pct(10_000, 4);
+    let model = Model::new("offload::close_leaves_no_job_without_an_outcome");
     model.reaches([false, true], || {
         let pool = Arc::new(Pool::new(selvedge::nz!(1), 1));
         let caller = thread::spawn({
@@ -71,7 +71,7 @@ fn close_leaves_no_job_without_an_outcome() {
 /// Does not cover: the order of the two.
 #[test]
 fn never_more_running_than_workers() {
-    let model = Model::new("offload::never_more_running_than_workers").pct(10_000, 4);
+    let model = Model::new("offload::never_more_running_than_workers").executions(10_000);
     model.holds(|| {
         let pool = Arc::new(Pool::new(selvedge::nz!(1), 0));
         let running = Arc::new(AtomicUsize::new(0));

@@ -19,7 +19,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 fn model(name: &'static str) -> Model {
-    Model::new(name).pct(3_000, 4)
+    Model::new(name).executions(4_000)
 }
 
 /// Counts what is alive or at work, out of the checker's sight.
@@ -193,7 +193,7 @@ fn cancelled_it_has_done_a_beginning() {
 /// Does not cover: how late that is noticed.
 #[test]
 fn out_of_time_it_has_done_a_beginning() {
-    let model = model("pipeline::out_of_time_it_has_done_a_beginning").random(6_000).shuttle_only();
+    let model = model("pipeline::out_of_time_it_has_done_a_beginning").shuttle_only();
     model.reaches([(0, true), (1, true), (2, true), (3, true), (3, false)], || {
         let caller = on_an_actor(|| {
             let alive = Alive::default();
@@ -274,7 +274,7 @@ fn dropped_it_lets_go_of_everything() {
             }
         });
         let ended = caller.join().unwrap();
-        // shuttle cannot end an execution whose tasks are about to lock.
+        // The lanes let go, or this never ends.
         while std::sync::Arc::strong_count(&held) > 1 {
             thread::yield_now();
         }

@@ -3,9 +3,9 @@
 //! None of these covers more than three actors, capacities above 2, the
 //! spinning before a thread parks, or positions near 2^64.
 
+use super::kit::History;
 use super::kit::Model;
-use super::kit::drops::{Drops, Tracked};
-use super::kit::linear::History;
+use super::kit::{Drops, Tracked};
 use selvedge::queue::{self, Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
 use selvedge::sync::Arc;
 use selvedge::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ fn drained<T>(rx: &Receiver<T>) -> Vec<T> {
 /// Two producers, one consumer: each item arrives once, either first.
 #[test]
 fn two_producers_one_consumer() {
-    let model = Model::new("queue::two_producers_one_consumer").pct(20_000, 3);
+    let model = Model::new("queue::two_producers_one_consumer");
     two_producers(model, selvedge::nz!(2));
 }
 
@@ -37,7 +37,7 @@ fn two_producers_one_consumer() {
 /// room. Loom does not end on it.
 #[test]
 fn two_producers_share_one_slot() {
-    let model = Model::new("queue::two_producers_share_one_slot").pct(10_000, 3).shuttle_only();
+    let model = Model::new("queue::two_producers_share_one_slot").shuttle_only();
     two_producers(model, selvedge::nz!(1));
 }
 
@@ -60,7 +60,7 @@ fn two_producers(model: Model, capacity: NonZeroUsize) {
 /// One producer, two consumers that both wait: each gets one item.
 #[test]
 fn two_consumers_share_a_producer() {
-    let model = Model::new("queue::two_consumers_share_a_producer").pct(10_000, 3).shuttle_only();
+    let model = Model::new("queue::two_consumers_share_a_producer").shuttle_only();
     model.reaches([[1, 2], [2, 1]], || {
         let (tx, rx) = queue::bounded(selvedge::nz!(1));
         let consumers = [0, 1].map(|_| {
@@ -82,7 +82,7 @@ fn two_consumers_share_a_producer() {
 #[test]
 fn one_producer_two_consumers() {
     let expected = [(1, None), (1, Some(2)), (2, Some(1))];
-    Model::new("queue::one_producer_two_consumers").pct(20_000, 3).reaches(expected, || {
+    Model::new("queue::one_producer_two_consumers").reaches(expected, || {
         let (tx, rx) = queue::unbounded();
         let waits = spawn({
             let rx = rx.clone();
@@ -123,7 +123,7 @@ fn chain_of_blocks_hands_over_in_order() {
 type Ends<T> = (Sender<T>, Receiver<T>);
 
 fn hand_over(name: &'static str, items: usize, make: fn() -> Ends<Tracked<usize>>) {
-    Model::new(name).pct(20_000, 3).holds(move || {
+    Model::new(name).holds(move || {
         let drops = Drops::new();
         let (tx, rx) = make();
         let producer = spawn({
@@ -141,7 +141,7 @@ fn hand_over(name: &'static str, items: usize, make: fn() -> Ends<Tracked<usize>
 /// before a close is seen by who learns of it.
 #[test]
 fn send_and_close_publish() {
-    Model::new("queue::send_and_close_publish").pct(20_000, 3).holds(|| {
+    Model::new("queue::send_and_close_publish").holds(|| {
         let (tx, rx) = queue::unbounded();
         let seen = Arc::new(AtomicUsize::new(0));
         let producer = spawn({
@@ -192,7 +192,7 @@ fn close_now_conserves() {
         (Some(1), vec![], vec![2]),
         (Some(1), vec![2], vec![]),
     ];
-    Model::new("queue::close_now_conserves").pct(20_000, 3).reaches(expected, || {
+    Model::new("queue::close_now_conserves").reaches(expected, || {
         let (tx, rx) = queue::unbounded();
         let closer = spawn({
             let tx = tx.clone();
@@ -212,7 +212,7 @@ fn close_now_conserves() {
 /// Close wakes every waiting receiver, a thread and a task.
 #[test]
 fn close_wakes_every_receiver() {
-    Model::new("queue::close_wakes_every_receiver").pct(20_000, 3).holds(|| {
+    Model::new("queue::close_wakes_every_receiver").holds(|| {
         let (tx, rx) = queue::bounded::<()>(selvedge::nz!(1));
         let thread = spawn({
             let rx = rx.clone();
@@ -230,7 +230,7 @@ fn close_wakes_every_receiver() {
 /// Close wakes every waiting sender and gives each its value back.
 #[test]
 fn close_wakes_every_sender() {
-    Model::new("queue::close_wakes_every_sender").pct(20_000, 3).holds(|| {
+    Model::new("queue::close_wakes_every_sender").holds(|| {
         let (tx, rx) = queue::bounded(selvedge::nz!(1));
         tx.send(0).unwrap();
         let thread = spawn({
@@ -253,7 +253,7 @@ fn close_wakes_every_sender() {
 /// sends it again.)
 #[test]
 fn cancelled_recv_hands_its_wake_up_on() {
-    let model = Model::new("queue::cancelled_recv_hands_its_wake_up_on").pct(20_000, 3);
+    let model = Model::new("queue::cancelled_recv_hands_its_wake_up_on");
     model.reaches([true, false], || {
         let (tx, rx) = queue::unbounded();
         let cancelled = spawn({
@@ -283,7 +283,7 @@ fn cancelled_recv_hands_its_wake_up_on() {
 #[test]
 fn dropped_stream_hands_its_wake_up_on() {
     use futures_core::Stream;
-    let model = Model::new("queue::dropped_stream_hands_its_wake_up_on").pct(20_000, 3);
+    let model = Model::new("queue::dropped_stream_hands_its_wake_up_on");
     model.holds(|| {
         let (tx, rx) = queue::unbounded();
         let dropped = spawn({
@@ -313,7 +313,7 @@ fn dropped_stream_hands_its_wake_up_on() {
 /// sent instead takes an item out, so that the other has room.)
 #[test]
 fn cancelled_send_hands_the_room_on() {
-    let model = Model::new("queue::cancelled_send_hands_the_room_on").pct(20_000, 3);
+    let model = Model::new("queue::cancelled_send_hands_the_room_on");
     model.reaches([true, false], || {
         let (tx, rx) = queue::bounded(selvedge::nz!(1));
         tx.send(0).unwrap();
@@ -346,7 +346,7 @@ fn cancelled_send_hands_the_room_on() {
 /// A batch wakes as many receivers as it has items.
 #[test]
 fn send_many_wakes_as_many() {
-    Model::new("queue::send_many_wakes_as_many").pct(20_000, 3).reaches([[1, 2], [2, 1]], || {
+    Model::new("queue::send_many_wakes_as_many").reaches([[1, 2], [2, 1]], || {
         let (tx, rx) = queue::unbounded();
         let receivers = [0, 1].map(|_| {
             let rx = rx.clone();
@@ -366,7 +366,7 @@ fn send_many_wakes_as_many() {
 /// Taking a batch wakes as many senders as it makes room for.
 #[test]
 fn recv_many_wakes_as_many() {
-    Model::new("queue::recv_many_wakes_as_many").pct(20_000, 3).holds(|| {
+    Model::new("queue::recv_many_wakes_as_many").holds(|| {
         let (tx, rx) = queue::bounded(selvedge::nz!(2));
         tx.send(0).unwrap();
         tx.send(0).unwrap();
@@ -392,7 +392,7 @@ fn recv_many_wakes_as_many() {
 /// The last sender's end closes: a waiting receiver wakes, having had all.
 #[test]
 fn last_sender_gone_ends_the_receiver() {
-    Model::new("queue::last_sender_gone_ends_the_receiver").pct(20_000, 3).holds(|| {
+    Model::new("queue::last_sender_gone_ends_the_receiver").holds(|| {
         let (tx, rx) = queue::unbounded();
         let senders = [1, 2].map(|n| {
             let tx = tx.clone();
@@ -411,7 +411,7 @@ fn last_sender_gone_ends_the_receiver() {
 /// what each of them did, though neither sent anything.
 #[test]
 fn gone_senders_show_what_they_did() {
-    let model = Model::new("queue::gone_senders_show_what_they_did").pct(20_000, 3);
+    let model = Model::new("queue::gone_senders_show_what_they_did");
     model.reaches([None, Some([1, 1])], || {
         let (tx, rx) = queue::unbounded::<u8>();
         let (notes, ends) = notes_of_ends([tx.clone(), tx]);
@@ -429,7 +429,7 @@ fn gone_senders_show_what_they_did() {
 /// The same for a sender, when both receivers are gone.
 #[test]
 fn gone_receivers_show_what_they_did() {
-    let model = Model::new("queue::gone_receivers_show_what_they_did").pct(20_000, 3);
+    let model = Model::new("queue::gone_receivers_show_what_they_did");
     model.reaches([None, Some([1, 1])], || {
         let (tx, rx) = queue::unbounded::<u8>();
         let (notes, ends) = notes_of_ends([rx.clone(), rx]);
@@ -462,7 +462,7 @@ fn notes_of_ends<E: Send + 'static>(ends: [E; 2]) -> (Arc<[AtomicUsize; 2]>, [Jo
 /// however busy it is while it is looked at.
 #[test]
 fn length_is_of_some_moment() {
-    let model = Model::new("queue::length_is_of_some_moment").pct(20_000, 3);
+    let model = Model::new("queue::length_is_of_some_moment");
     model.reaches([(0, false), (1, false)], || {
         let (tx, rx) = queue::bounded(selvedge::nz!(2));
         let looks = spawn({
@@ -484,7 +484,7 @@ fn length_is_of_some_moment() {
 /// more than there is room for, by a thread that nothing else orders.
 #[test]
 fn length_stays_within_what_the_queue_held() {
-    let model = Model::new("queue::length_stays_within_what_the_queue_held").pct(20_000, 3);
+    let model = Model::new("queue::length_stays_within_what_the_queue_held");
     model.reaches([1, 2], || {
         let (tx, rx) = queue::bounded(selvedge::nz!(2));
         tx.try_send(0).unwrap();
@@ -559,7 +559,7 @@ fn recv_timeout_leaves_or_takes() {
 /// the item or hands the wake-up on: a patient one never sleeps beside an item.
 #[test]
 fn expired_recv_strands_nobody() {
-    let model = Model::new("queue::expired_recv_strands_nobody").shuttle_only().pct(10_000, 3);
+    let model = Model::new("queue::expired_recv_strands_nobody").shuttle_only();
     model.reaches([true, false], || {
         let (tx, rx) = queue::unbounded();
         let hasty = spawn({
@@ -586,7 +586,7 @@ fn expired_recv_strands_nobody() {
 /// A sender's deadline against room being made: sent, or had back.
 #[test]
 fn send_timeout_sends_or_returns() {
-    let model = Model::new("queue::send_timeout_sends_or_returns").shuttle_only().pct(10_000, 3);
+    let model = Model::new("queue::send_timeout_sends_or_returns").shuttle_only();
     model.reaches([vec![0, 1], vec![0]], || {
         let (tx, rx) = queue::bounded(selvedge::nz!(1));
         tx.send(0).unwrap();
@@ -628,7 +628,7 @@ fn linearizable_against_a_deque() {
         Received(Result<u8, bool>),
         Closed,
     }
-    let model = Model::new("queue::linearizable_against_a_deque").shuttle_only().pct(10_000, 3);
+    let model = Model::new("queue::linearizable_against_a_deque").shuttle_only();
     model.holds(|| {
         let (tx, rx) = queue::bounded(selvedge::nz!(1));
         let history = History::new();

@@ -21,7 +21,7 @@ fn inheriting<F: Future>(future: F) -> F::Output {
 /// Does not cover: a close.
 #[test]
 fn late_value_is_sent_or_comes_back() {
-    let model = Model::new("queue_deadline::late_value_is_sent_or_comes_back").pct(10_000, 4);
+    let model = Model::new("queue_deadline::late_value_is_sent_or_comes_back");
     model.reaches([(true, true), (false, false)], || {
         let (tx, rx) = queue::bounded(selvedge::nz!(1));
         let sender = thread::spawn(move || {
@@ -47,7 +47,7 @@ fn late_value_is_sent_or_comes_back() {
 /// Does not cover: several that give up.
 #[test]
 fn late_receiver_hands_its_wake_up_on() {
-    let model = Model::new("queue_deadline::late_receiver_hands_its_wake_up_on").pct(10_000, 4);
+    let model = Model::new("queue_deadline::late_receiver_hands_its_wake_up_on");
     model.reaches([(Some(7), None), (None, Some(7))], || {
         let (tx, rx) = queue::unbounded();
         let late = thread::spawn({

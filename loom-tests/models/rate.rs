@@ -8,8 +8,8 @@
 //! None of these covers: how late a real timer is, tokio's own clock, more
 //! than four actors, wakers that panic.
 
+use super::kit::History;
 use super::kit::Model;
-use super::kit::linear::History;
 use selvedge::rate::{Limiter, Rate, TryAcquireError};
 use selvedge::rt;
 use selvedge::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +44,7 @@ fn pass(time: Duration) {
 #[test]
 fn resume_serves_every_waiter() {
     let model = Model::new("rate::resume_serves_every_waiter");
-    model.pct(5_000, 4).preemptions(2).holds(|| {
+    model.preemptions(2).holds(|| {
         let limiter = Arc::new(never(2));
         limiter.pause();
         let waiters = [0, 1].map(|actor| {
@@ -78,7 +78,7 @@ fn resume_serves_every_waiter() {
 #[test]
 fn head_cancelled_at_its_grant_strands_nobody() {
     let model = Model::new("rate::head_cancelled_at_its_grant_strands_nobody");
-    model.pct(10_000, 4).preemptions(2).reaches([false, true], || {
+    model.preemptions(2).reaches([false, true], || {
         let limiter = Arc::new(never(1));
         limiter.pause();
         let mut head = Limiter::reserve_owned(&limiter, 1);
@@ -116,7 +116,7 @@ fn head_cancelled_at_its_grant_strands_nobody() {
 #[test]
 fn refund_serves_the_waiter_and_no_more() {
     let model = Model::new("rate::refund_serves_the_waiter_and_no_more");
-    model.pct(10_000, 4).preemptions(2).reaches([false, true], || {
+    model.preemptions(2).reaches([false, true], || {
         let limiter = Arc::new(never(2));
         let held = limiter_take(&limiter, 2);
         let waiter = thread::spawn({
@@ -153,7 +153,7 @@ fn limiter_take(limiter: &Arc<Limiter>, n: usize) -> selvedge::rate::Reservation
 #[test]
 fn no_more_than_the_burst_is_out() {
     let model = Model::new("rate::no_more_than_the_burst_is_out");
-    model.pct(10_000, 4).preemptions(2).holds(|| {
+    model.preemptions(2).holds(|| {
         let limiter = Arc::new(never(2));
         let out = Arc::new(AtomicU64::new(0));
         let waiters = [0, 1, 2].map(|_| {
@@ -223,7 +223,7 @@ fn takes_and_refunds_are_linearizable() {
 #[test]
 fn new_rate_reaches_those_who_wait() {
     let model = Model::new("rate::new_rate_reaches_those_who_wait");
-    model.pct(10_000, 4).preemptions(2).holds(|| {
+    model.preemptions(2).holds(|| {
         let limiter = Arc::new(never(2));
         limiter.try_acquire(2).unwrap();
         let waiters = [0, 1].map(|_| {
@@ -254,7 +254,7 @@ fn new_rate_reaches_those_who_wait() {
 fn pause_loses_no_waiter() {
     let model = Model::new("rate::pause_loses_no_waiter");
     let expected = [None, Some(TryAcquireError::Paused)].map(|error| format!("{error:?}"));
-    model.pct(10_000, 4).reaches(expected, || {
+    model.reaches(expected, || {
         let limiter = Arc::new(never(2));
         let pauser = thread::spawn({
             let limiter = Arc::clone(&limiter);
@@ -288,7 +288,7 @@ fn pause_loses_no_waiter() {
 #[test]
 fn three_waiters_are_served_in_time() {
     let model = Model::new("rate::three_waiters_are_served_in_time");
-    model.pct(5_000, 4).preemptions(1).reaches([false, true], || {
+    model.preemptions(1).reaches([false, true], || {
         let builder = Limiter::builder(Rate::every(SECOND)).starts_with(0);
         let limiter = Arc::new(builder.catch_up(8 * SECOND).build());
         let start = rt::now();
@@ -339,7 +339,7 @@ fn three_waiters_are_served_in_time() {
 #[test]
 fn strict_spacing_holds_under_any_timers() {
     let model = Model::new("rate::strict_spacing_holds_under_any_timers");
-    model.pct(10_000, 4).shuttle_only().holds(|| {
+    model.shuttle_only().holds(|| {
         let start = rt::now();
         let limiter = Arc::new(Limiter::builder(Rate::every(SECOND)).strict().build());
         let waiters = [0, 1, 2].map(|actor| {

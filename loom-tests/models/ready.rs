@@ -68,7 +68,7 @@ fn woken(at: [usize; 2], turns: usize) -> Vec<Vec<usize>> {
 /// for both.
 #[test]
 fn slots_of_a_word_lose_no_wake_up() {
-    let model = Model::new("ready::slots_of_a_word_lose_no_wake_up").preemptions(2).pct(10_000, 4);
+    let model = Model::new("ready::slots_of_a_word_lose_no_wake_up").preemptions(2);
     let outcomes = [vec![vec![0], vec![1]], vec![vec![1], vec![0]], vec![vec![0, 1]]];
     model.reaches(outcomes, || woken([0, 1], 0));
 }
@@ -77,8 +77,7 @@ fn slots_of_a_word_lose_no_wake_up() {
 /// is seen although the second one has swapped `told` since.
 #[test]
 fn slots_of_two_words_lose_no_wake_up() {
-    let model =
-        Model::new("ready::slots_of_two_words_lose_no_wake_up").preemptions(2).pct(10_000, 4);
+    let model = Model::new("ready::slots_of_two_words_lose_no_wake_up").preemptions(2);
     let outcomes = [vec![vec![0], vec![64]], vec![vec![64], vec![0]]];
     model.reaches(outcomes, || woken([0, 64], 0));
 }
@@ -86,8 +85,7 @@ fn slots_of_two_words_lose_no_wake_up() {
 /// One slot, woken twice: it is polled after both events.
 #[test]
 fn slot_woken_twice_sees_both_events() {
-    let model =
-        Model::new("ready::slot_woken_twice_sees_both_events").preemptions(2).pct(10_000, 4);
+    let model = Model::new("ready::slot_woken_twice_sees_both_events").preemptions(2);
     model.reaches([vec![vec![5]], vec![vec![5], vec![5]]], || woken([5, 5], 0));
 }
 
@@ -96,7 +94,7 @@ fn slot_woken_twice_sees_both_events() {
 /// Does not cover: more than one such turn.
 #[test]
 fn parent_out_of_turns_comes_back() {
-    let model = Model::new("ready::parent_out_of_turns_comes_back").preemptions(2).pct(10_000, 4);
+    let model = Model::new("ready::parent_out_of_turns_comes_back").preemptions(2);
     let outcomes = [vec![vec![0], vec![1]], vec![vec![1], vec![0]], vec![vec![0, 1]]];
     model.reaches(outcomes, || woken([0, 1], 1));
 }

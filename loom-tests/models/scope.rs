@@ -36,7 +36,7 @@ impl Drop for Alive {
 /// Does not cover: a body that waits.
 #[test]
 fn cleanup_runs_once_after_the_join() {
-    let model = Model::new("scope::cleanup_runs_once_after_the_join").pct(10_000, 4);
+    let model = Model::new("scope::cleanup_runs_once_after_the_join");
     model.reaches([false, true], || {
         let token = Token::new();
         let caller = thread::spawn({
@@ -85,7 +85,7 @@ fn cleanup_runs_once_after_the_join() {
 /// Does not cover: two failures.
 #[test]
 fn failing_child_stops_its_siblings() {
-    Model::new("scope::failing_child_stops_its_siblings").pct(10_000, 4).holds(|| {
+    Model::new("scope::failing_child_stops_its_siblings").holds(|| {
         let caller = thread::spawn(|| {
             let alive = Arc::new(AtomicUsize::new(0));
             let exit = block_on(scope().run(|scope| {
@@ -111,7 +111,7 @@ fn failing_child_stops_its_siblings() {
 /// Does not cover: a runtime that is gone.
 #[test]
 fn dropped_scope_still_cleans_up() {
-    let model = Model::new("scope::dropped_scope_still_cleans_up").pct(10_000, 4);
+    let model = Model::new("scope::dropped_scope_still_cleans_up");
     model.reaches([false, true], || {
         let cleaned = Arc::new(Semaphore::new(0));
         let caller = thread::spawn({

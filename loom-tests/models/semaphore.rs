@@ -17,29 +17,27 @@ use std::task::Poll;
 /// Does not cover: `acquire_many`.
 #[test]
 fn never_more_inside_than_permits() {
-    Model::new("semaphore::never_more_inside_than_permits").pct(10_000, 4).preemptions(2).holds(
-        || {
-            let semaphore = Arc::new(Semaphore::new(1));
-            let inside = Arc::new(AtomicUsize::new(0));
-            let actors = [0, 1, 2].map(|actor| {
-                let (semaphore, inside) = (Arc::clone(&semaphore), Arc::clone(&inside));
-                thread::spawn(move || {
-                    let permit = if actor == 0 {
-                        semaphore.acquire_blocking(1).unwrap()
-                    } else {
-                        block_on(semaphore.acquire()).unwrap()
-                    };
-                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two inside");
-                    inside.fetch_sub(1, Ordering::SeqCst);
-                    drop(permit);
-                })
-            });
-            for actor in actors {
-                actor.join().unwrap();
-            }
-            assert_eq!(semaphore.available(), 1);
-        },
-    );
+    Model::new("semaphore::never_more_inside_than_permits").preemptions(2).holds(|| {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let inside = Arc::new(AtomicUsize::new(0));
+        let actors = [0, 1, 2].map(|actor| {
+            let (semaphore, inside) = (Arc::clone(&semaphore), Arc::clone(&inside));
+            thread::spawn(move || {
+                let permit = if actor == 0 {
+                    semaphore.acquire_blocking(1).unwrap()
+                } else {
+                    block_on(semaphore.acquire()).unwrap()
+                };
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two inside");
+                inside.fetch_sub(1, Ordering::SeqCst);
+                drop(permit);
+            })
+        });
+        for actor in actors {
+            actor.join().unwrap();
+        }
+        assert_eq!(semaphore.available(), 1);
+    });
 }
 
 /// A future polled once and dropped races with the release and with one that
@@ -49,9 +47,9 @@ fn never_more_inside_than_permits() {
 /// Does not cover: several cancelled in a row.
 #[test]
 fn cancelled_waiter_neither_keeps_nor_loses_a_permit() {
-    Model::new("semaphore::cancelled_waiter_neither_keeps_nor_loses_a_permit")
-        .pct(10_000, 4)
-        .reaches([false, true], || {
+    Model::new("semaphore::cancelled_waiter_neither_keeps_nor_loses_a_permit").reaches(
+        [false, true],
+        || {
             let semaphore = Arc::new(Semaphore::new(1));
             let held = Semaphore::try_acquire_owned(&semaphore, 1).unwrap();
             let quitter = thread::spawn({
@@ -73,7 +71,8 @@ fn cancelled_waiter_neither_keeps_nor_loses_a_permit() {
             let got_it = quitter.join().unwrap();
             assert_eq!(semaphore.available(), 1, "a permit was lost or made");
             got_it
-        });
+        },
+    );
 }
 
 /// The head wants two of which one is free, and gives up: the one behind it,
@@ -118,31 +117,28 @@ fn large_request_that_gives_up_lets_small_ones_through() {
 /// Does not cover: more than one large request.
 #[test]
 fn release_serves_large_and_small_requests() {
-    Model::new("semaphore::release_serves_large_and_small_requests")
-        .pct(10_000, 4)
-        .preemptions(2)
-        .holds(|| {
-            let semaphore = Arc::new(Semaphore::new(0));
-            let actors = [2, 1].map(|count| {
-                let semaphore = Arc::clone(&semaphore);
-                thread::spawn(move || {
-                    let permit = block_on(semaphore.acquire_many(count)).unwrap();
-                    assert_eq!(permit.count(), count);
-                })
-            });
-            let adder = thread::spawn({
-                let semaphore = Arc::clone(&semaphore);
-                move || {
-                    semaphore.add_permits(1);
-                    semaphore.add_permits(1);
-                }
-            });
-            for actor in actors {
-                actor.join().unwrap();
-            }
-            adder.join().unwrap();
-            assert_eq!(semaphore.available(), 2);
+    Model::new("semaphore::release_serves_large_and_small_requests").preemptions(2).holds(|| {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let actors = [2, 1].map(|count| {
+            let semaphore = Arc::clone(&semaphore);
+            thread::spawn(move || {
+                let permit = block_on(semaphore.acquire_many(count)).unwrap();
+                assert_eq!(permit.count(), count);
+            })
         });
+        let adder = thread::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || {
+                semaphore.add_permits(1);
+                semaphore.add_permits(1);
+            }
+        });
+        for actor in actors {
+            actor.join().unwrap();
+        }
+        adder.join().unwrap();
+        assert_eq!(semaphore.available(), 2);
+    });
 }
 
 /// A close wakes every waiter, task and thread, with an error; a permit that
@@ -151,7 +147,7 @@ fn release_serves_large_and_small_requests() {
 /// Does not cover: a release in the same moment (see `close_races_release`).
 #[test]
 fn close_wakes_every_waiter() {
-    Model::new("semaphore::close_wakes_every_waiter").preemptions(2).pct(10_000, 4).holds(|| {
+    Model::new("semaphore::close_wakes_every_waiter").preemptions(2).holds(|| {
         let semaphore = Arc::new(Semaphore::new(0));
         let task = thread::spawn({
             let semaphore = Arc::clone(&semaphore);
@@ -178,27 +174,24 @@ fn close_wakes_every_waiter() {
 /// Does not cover: more than one waiter.
 #[test]
 fn close_races_release() {
-    Model::new("semaphore::close_races_release").pct(10_000, 4).reaches(
-        [Ok(()), Err(Closed)],
-        || {
-            let semaphore = Arc::new(Semaphore::new(1));
-            let held = Semaphore::try_acquire_owned(&semaphore, 1).unwrap();
-            let waiter = thread::spawn({
-                let semaphore = Arc::clone(&semaphore);
-                move || block_on(semaphore.acquire()).map(drop)
-            });
-            let closer = thread::spawn({
-                let semaphore = Arc::clone(&semaphore);
-                move || semaphore.close()
-            });
-            let releaser = thread::spawn(move || drop(held));
-            closer.join().unwrap();
-            releaser.join().unwrap();
-            let result = waiter.join().unwrap();
-            assert_eq!(semaphore.available(), 1);
-            result
-        },
-    );
+    Model::new("semaphore::close_races_release").reaches([Ok(()), Err(Closed)], || {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let held = Semaphore::try_acquire_owned(&semaphore, 1).unwrap();
+        let waiter = thread::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || block_on(semaphore.acquire()).map(drop)
+        });
+        let closer = thread::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || semaphore.close()
+        });
+        let releaser = thread::spawn(move || drop(held));
+        closer.join().unwrap();
+        releaser.join().unwrap();
+        let result = waiter.join().unwrap();
+        assert_eq!(semaphore.available(), 1);
+        result
+    });
 }
 
 /// First come, first served: of two that stand in line in a known order, the
@@ -208,10 +201,9 @@ fn close_races_release() {
 /// Does not cover: threads in the line.
 #[test]
 fn permits_go_out_in_order_of_arrival() {
-    Model::new("semaphore::permits_go_out_in_order_of_arrival")
-        .preemptions(2)
-        .pct(10_000, 4)
-        .reaches([0, 1], || {
+    Model::new("semaphore::permits_go_out_in_order_of_arrival").preemptions(2).reaches(
+        [0, 1],
+        || {
             let semaphore = Arc::new(Semaphore::new(0));
             let barger = thread::spawn({
                 let semaphore = Arc::clone(&semaphore);
@@ -271,7 +263,8 @@ fn permits_go_out_in_order_of_arrival() {
             let barged = barger.join().unwrap();
             assert_eq!(semaphore.available(), 1 - barged);
             barged
-        });
+        },
+    );
 }
 
 fn forget<H: std::ops::Deref<Target = Semaphore>>(permit: selvedge::semaphore::Permit<H>) {
@@ -284,22 +277,19 @@ fn forget<H: std::ops::Deref<Target = Semaphore>>(permit: selvedge::semaphore::P
 /// Does not cover: the length of the wait (shuttle has no clock).
 #[test]
 fn timeout_races_release() {
-    Model::new("semaphore::timeout_races_release").pct(10_000, 4).shuttle_only().reaches(
-        [false, true],
-        || {
-            let semaphore = Arc::new(Semaphore::new(0));
-            let waiter = thread::spawn({
-                let semaphore = Arc::clone(&semaphore);
-                move || semaphore.acquire_timeout(1, std::time::Duration::from_secs(3_600)).is_ok()
-            });
-            let adder = thread::spawn({
-                let semaphore = Arc::clone(&semaphore);
-                move || semaphore.add_permits(1)
-            });
-            adder.join().unwrap();
-            let got_it = waiter.join().unwrap();
-            assert_eq!(semaphore.available(), 1);
-            got_it
-        },
-    );
+    Model::new("semaphore::timeout_races_release").shuttle_only().reaches([false, true], || {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let waiter = thread::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || semaphore.acquire_timeout(1, std::time::Duration::from_secs(3_600)).is_ok()
+        });
+        let adder = thread::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || semaphore.add_permits(1)
+        });
+        adder.join().unwrap();
+        let got_it = waiter.join().unwrap();
+        assert_eq!(semaphore.available(), 1);
+        got_it
+    });
 }

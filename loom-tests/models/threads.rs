@@ -7,8 +7,8 @@
 //! None of these covers: adaptive chunks, the spinning before a wait, more
 //! than two helpers, a spawn that fails.
 
+use super::kit::Drops;
 use super::kit::Model;
-use super::kit::drops::Drops;
 use selvedge::sync::cell::UnsafeCell;
 use selvedge::sync::{Arc, Condvar, Mutex, thread};
 use selvedge::threads::{OnError, Pool, Results, Threads};
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// shuttle samples: even one item and one helper have more schedules than can
 /// all be tried.
 fn model(name: &'static str) -> Model {
-    Model::new(name).pct(10_000, 4)
+    Model::new(name)
 }
 
 /// Runs `body` in an actor with a pool of at most `helpers`.

@@ -47,7 +47,7 @@ fn value_or_elapsed_and_never_a_third() {
 /// Does not cover: three levels.
 #[test]
 fn each_deadline_ends_its_own_future() {
-    let model = Model::new("timeout::each_deadline_ends_its_own_future").pct(10_000, 4);
+    let model = Model::new("timeout::each_deadline_ends_its_own_future");
     model.reaches(["value", "inner", "outer"], || {
         let event = Token::new();
         let waiter = thread::spawn({
@@ -80,7 +80,7 @@ fn each_deadline_ends_its_own_future() {
 /// Does not cover: a future that ignores the token for a while.
 #[test]
 fn grace_gives_back_late_values() {
-    let model = Model::new("timeout::grace_gives_back_late_values").pct(10_000, 4);
+    let model = Model::new("timeout::grace_gives_back_late_values");
     model.reaches(["in time", "late", "dropped"], || {
         let (event, stop) = (Token::new(), Token::new());
         let waiter = thread::spawn({
@@ -107,7 +107,7 @@ fn grace_gives_back_late_values() {
 /// Does not cover: futures that are not tasks.
 #[test]
 fn detached_task_is_not_lost() {
-    let model = Model::new("timeout::detached_task_is_not_lost").pct(10_000, 4);
+    let model = Model::new("timeout::detached_task_is_not_lost");
     model.reaches([false, true], || {
         let event = Token::new();
         let waiter = thread::spawn({

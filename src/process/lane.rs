@@ -275,11 +275,6 @@ mod tests {
     /// for another group behind them, with some, and with none.
     #[test]
     fn a_batch_is_over_wherever_its_arguments_end() {
-        // The word is the checker's here.
-        shuttle::check_random(arguments_of_every_length, 1);
-    }
-
-    fn arguments_of_every_length() {
         let (region, _memory) = Region::create().unwrap();
         let (_theirs, ours) = socket::pair().unwrap();
         let line = Line::new(ours);

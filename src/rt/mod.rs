@@ -15,22 +15,22 @@
 //!
 //! loom has no tasks: what spawns is left out of its builds.
 
-#[cfg(not(any(loom, test)))]
+#[cfg(not(any(loom, test, feature = "model")))]
 mod alarm;
 #[cfg(loom)]
 #[path = "loom.rs"]
 mod backend;
-#[cfg(all(test, not(loom)))]
-#[path = "shuttle.rs"]
+#[cfg(all(any(test, feature = "model"), not(loom)))]
+#[path = "modelled.rs"]
 mod backend;
-#[cfg(not(any(loom, test)))]
+#[cfg(not(any(loom, test, feature = "model")))]
 #[path = "tokio.rs"]
 mod backend;
-#[cfg(any(loom, test))]
+#[cfg(any(loom, test, feature = "model"))]
 mod checked;
-#[cfg(not(any(loom, test)))]
+#[cfg(not(any(loom, test, feature = "model")))]
 mod still;
-#[cfg(not(any(loom, test)))]
+#[cfg(not(any(loom, test, feature = "model")))]
 mod turn;
 
 #[cfg(loom)]
@@ -40,11 +40,11 @@ pub use backend::{Abort, Handle, Task, yield_now};
 pub use backend::{Alarm, Sleep, now, park_until};
 pub use tokio::time::Instant;
 
-#[cfg(any(loom, test))]
+#[cfg(any(loom, test, feature = "model"))]
 pub use checked::{Hold, Turn, Working, hold_clock, holding_the_clock};
-#[cfg(not(any(loom, test)))]
+#[cfg(not(any(loom, test, feature = "model")))]
 pub use still::{Hold, Working, hold_clock, holding_the_clock};
-#[cfg(not(any(loom, test)))]
+#[cfg(not(any(loom, test, feature = "model")))]
 pub use turn::Turn;
 
 /// Spawns on the runtime of the caller.

@@ -42,19 +42,22 @@
 #[cfg(loom)]
 #[path = "loom.rs"]
 mod backend;
-#[cfg(all(test, not(loom)))]
-#[path = "shuttle.rs"]
+#[cfg(all(any(test, feature = "model"), not(loom)))]
+#[path = "modelled.rs"]
 mod backend;
-#[cfg(not(any(loom, test)))]
+#[cfg(not(any(loom, test, feature = "model")))]
 #[path = "std.rs"]
 mod backend;
 
 pub use backend::{Arc, Condvar, Mutex, MutexGuard, atomic, cell, future, hint, thread};
 pub(crate) use backend::{const_new, local_key};
 
+#[cfg(all(any(test, feature = "model"), not(loom)))]
+pub mod unmodelled;
 /// Atomics and locks that no checker sees, for what is not part of any claim:
 /// unique ids, and the clocks of test recorders (a recorder that the checker
 /// saw would add the very happens-before edges whose absence it looks for).
+#[cfg(not(all(any(test, feature = "model"), not(loom))))]
 pub mod unmodelled {
     pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
     pub use std::sync::{Mutex, OnceLock};
@@ -62,23 +65,33 @@ pub mod unmodelled {
 
 /// Whether a checker runs. For sizes only (a block of two slots puts block
 /// changes in a checker's reach), never for what the code does.
-pub const MODELLED: bool = cfg!(any(loom, test));
+pub const MODELLED: bool = cfg!(any(loom, test, feature = "model"));
 
 /// The clock that deadlines are told by.
 pub mod time {
     use std::time::Instant;
 
-    /// Now. Under a checker it is always the same moment: deadlines pass when
-    /// [`park_until`](super::thread::park_until) says so, and a schedule does
-    /// not depend on how fast it is run.
+    /// Now: inside of a model, on the model's clock, which does not depend on
+    /// how fast it is run; under loom always the same moment.
+    #[inline]
     pub fn now() -> Instant {
-        #[cfg(any(loom, test))]
+        #[cfg(loom)]
         {
             static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
             *START.get_or_init(Instant::now)
         }
-        #[cfg(not(any(loom, test)))]
+        #[cfg(all(any(test, feature = "model"), not(loom)))]
+        {
+            selvedge_model::private::now().unwrap_or_else(Instant::now)
+        }
+        #[cfg(not(any(loom, test, feature = "model")))]
         Instant::now()
+    }
+
+    /// How long ago `start` was.
+    #[inline]
+    pub fn since(start: Instant) -> std::time::Duration {
+        now().saturating_duration_since(start)
     }
 }
 
@@ -93,7 +106,7 @@ pub enum Parked {
 }
 
 /// The checkers' stand-in for `crossbeam_utils::Backoff`.
-#[cfg(any(loom, test))]
+#[cfg(any(loom, test, feature = "model"))]
 mod no_spin {
     /// Never spins: complete from the start.
     #[derive(Debug, Default)]

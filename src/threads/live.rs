@@ -27,7 +27,7 @@ use super::pace::Pace;
 use super::results::{Drive, Limits, Refill};
 use super::stream::{Chunk, End, Flow, Job, State, Step, Task};
 use crate::guard::{Payload, Surfacing, caught};
-use crate::sync::MutexGuard;
+use crate::sync::{MutexGuard, time};
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -381,7 +381,7 @@ impl<'s, I: Iterator<Item: Send> + Send, S: Step<I::Item>> Live<'s, I, S> {
                 self.settle(kept);
             } else if self.stretch.0.is_multiple_of(MEASURED * 4) {
                 self.settle_count();
-                self.stretch = (0, Some(Instant::now()));
+                self.stretch = (0, Some(time::now()));
             }
         }
         let result = Surfacing::new(result?);
@@ -461,7 +461,7 @@ impl<I: Iterator<Item: Send> + Send, S: Step<I::Item>> Drive<S::Out> for Live<'_
                 }
                 Turn::Pull(source, quick) if quick || self.alone => {
                     self.kept = Some(source);
-                    self.stretch = (0, (!self.alone).then(Instant::now));
+                    self.stretch = (0, (!self.alone).then(time::now));
                 }
                 Turn::Pull(source, _) => {
                     self.pull_one(source);

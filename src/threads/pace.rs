@@ -6,6 +6,7 @@
 //! one item; the size then grows geometrically while batches are quick, and
 //! falls to what would have met the goal as soon as one is slow.
 
+use crate::sync::time;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
@@ -71,20 +72,20 @@ impl Pace {
     /// Whether a batch that began at `started` has taken far too long.
     #[inline]
     pub(super) fn is_overdue(started: Option<Instant>) -> bool {
-        started.is_some_and(|started| started.elapsed() > GOAL * 2)
+        started.is_some_and(|started| time::since(started) > GOAL * 2)
     }
 
     /// The time, if this pace wants to know how long a batch takes.
     #[inline]
     pub(super) fn start(self) -> Option<Instant> {
-        (!self.fixed).then(Instant::now)
+        (!self.fixed).then(time::now)
     }
 
     /// A batch of `items` that began at `started` has ended.
     #[inline]
     pub(super) fn end(&mut self, items: usize, started: Option<Instant>) {
         if let Some(started) = started {
-            self.record(items, started.elapsed());
+            self.record(items, time::since(started));
         }
     }
 

@@ -22,9 +22,9 @@ use super::crew::Call;
 use super::workers::learn_cores;
 use crate::fork::PerProcess;
 use crate::sync::thread::{self, Thread};
-use crate::sync::{Arc, Condvar, Mutex, Parked};
+use crate::sync::{Arc, Condvar, Mutex, Parked, time};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The most helpers that the process-wide pool keeps or makes.
 pub(super) const MOST_HELPERS: usize = 1024;
@@ -165,7 +165,7 @@ impl Quarters {
             let id = state.next_id;
             state.next_id += 1;
             state.idle.push(Idle { id, thread: thread::current() });
-            let deadline = self.keep.map(|keep| Instant::now() + keep);
+            let deadline = self.keep.map(|keep| time::now() + keep);
             loop {
                 drop(state);
                 let parked = thread::park_until(deadline);

@@ -304,7 +304,7 @@ impl<T, S: Step<T>, P> Job<T, S, P> {
         let ended_at = first + results.len();
         let mut state = self.state.lock();
         state.at_work -= 1;
-        let took = started.map(|started| started.elapsed());
+        let took = started.map(crate::sync::time::since);
         if let Some(took) = took {
             state.pace.record(count, took);
             state.feed.measure(count, took);

@@ -244,10 +244,4 @@ pub mod hint {
 }
 
 #[doc(hidden)]
-pub mod private {
-    pub use crate::model::mark;
-    #[cfg(loom)]
-    pub use ::loom;
-    #[cfg(all(feature = "model", not(loom)))]
-    pub use std::thread_local as std_thread_local;
-}
+pub mod private;

@@ -31,6 +31,8 @@ pub(crate) struct Run {
     pub(crate) longest: usize,
     /// Somebody tried a lock.
     pub(crate) tried: bool,
+    /// How many of the choices that were told there was no place for.
+    pub(crate) unfollowed: usize,
 }
 
 /// An execution that failed.
@@ -143,6 +145,7 @@ pub(crate) fn drive(
     let mut shared = handle.lock();
     shared.run.complete = shared.strategy.complete();
     shared.run.cut = shared.strategy.cut();
+    shared.run.unfollowed = shared.strategy.unfollowed();
     shared.run.walked = shared.strategy.walked().unwrap_or(shared.run.executions);
     std::mem::take(&mut shared.run)
 }

@@ -190,6 +190,12 @@ pub(crate) fn unlocks_are_steps() -> bool {
     with(|e| e.settings.unlock_steps)
 }
 
+/// When all executions of this process begin.
+pub(crate) fn began() -> std::time::Instant {
+    static BEGAN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    *BEGAN.get_or_init(std::time::Instant::now)
+}
+
 /// The modelled time, since the execution began.
 pub(crate) fn now() -> Duration {
     with(|e| {

@@ -75,6 +75,10 @@ pub(crate) trait Strategy: Send {
     }
     /// A step is over.
     fn stepped(&mut self, _: Step) {}
+    /// How many of the choices that it was told there was no place for.
+    fn unfollowed(&self) -> usize {
+        0
+    }
     /// How many executions were steps of that walk, if not all.
     fn walked(&self) -> Option<u64> {
         None
@@ -163,11 +167,12 @@ impl Strategy for Dfs {
 pub(crate) struct Guided {
     deviations: Deviations,
     left: bool,
+    followed: usize,
 }
 
 impl Guided {
     pub(crate) fn new(deviations: Deviations) -> Self {
-        Self { deviations, left: true }
+        Self { deviations, left: true, followed: 0 }
     }
 }
 
@@ -180,6 +185,11 @@ impl Strategy for Guided {
         let told = self.deviations.get(key).and_then(|(task, alternative)| {
             choices.iter().position(|c| c.task == task && c.alternative == alternative)
         });
+        self.followed += usize::from(told.is_some());
         Some(told.unwrap_or(0))
+    }
+
+    fn unfollowed(&self) -> usize {
+        self.deviations.len().saturating_sub(self.followed)
     }
 }

@@ -21,6 +21,11 @@ impl Wake for Wakes {
     }
 }
 
+/// How often a task may yield and yet go on before others. A runtime of several
+/// threads polls it again before others have had their turn; where a task yields
+/// until something happens, fairness is what brings that about.
+const YIELDS: u32 = 4;
+
 /// Polls until it is ready; `None` if it is to be dropped before.
 fn run<F: Future>(
     future: F,
@@ -32,6 +37,7 @@ fn run<F: Future>(
     let me = engine::me();
     let waker = Waker::from(Arc::new(Wakes(Arc::clone(&control.woken), me)));
     let mut context = Context::from_waker(&waker);
+    let mut yields = 0;
     loop {
         // ORDERING: on the model's one thread, but for the wakers above.
         engine::touched(Key::Wake(me), true);
@@ -46,6 +52,10 @@ fn run<F: Future>(
         }
         let (op, place) = engine::awaited().unwrap_or(("await", at));
         let wait = match op {
+            "yield" if yields < YIELDS => {
+                yields += 1;
+                Wait::Ready
+            }
             "yield" => Wait::Yield,
             _ => Wait::Woken(Arc::clone(&control.woken)),
         };

@@ -15,9 +15,14 @@ mod modelled;
 #[cfg(all(feature = "model", not(loom)))]
 mod scope;
 #[cfg(all(feature = "model", not(loom)))]
+pub(crate) use modelled::{park_for, spin};
+#[cfg(all(feature = "model", not(loom)))]
 pub use {
     local::{AccessError, LocalKey},
-    modelled::*,
+    modelled::{
+        Builder, JoinHandle, Thread, ThreadId, available_parallelism, current, panicking, park,
+        park_timeout, sleep, spawn, yield_now,
+    },
     scope::{Scope, ScopedJoinHandle, scope},
     std::thread::Result,
 };

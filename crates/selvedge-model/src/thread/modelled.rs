@@ -98,13 +98,15 @@ pub fn park_timeout(duration: Duration) {
     park_for(Some(duration), Location::caller());
 }
 
-fn park_for(lasts: Option<Duration>, at: Place) {
+/// Parks; whether it was the time that ended it.
+pub(crate) fn park_for(lasts: Option<Duration>, at: Place) -> bool {
     let op = if lasts.is_some() { "park_timeout" } else { "park" };
     let late = engine::step(op, None, Wait::Token, lasts.and_then(engine::ends), at) == EXPIRED;
     if !late {
         engine::take_token();
     }
     engine::done(at, None, || format!("{op}() -> {}", if late { "timed out" } else { "woken" }));
+    late
 }
 
 /// As [`std::thread::sleep`]. Inside of a model, until the model's time says.

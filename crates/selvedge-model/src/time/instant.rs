@@ -2,7 +2,6 @@
 
 use crate::engine;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 /// As [`tokio::time::Instant`].
@@ -11,8 +10,7 @@ pub struct Instant(pub(super) tokio::time::Instant);
 
 /// When all executions of this process begin.
 fn start() -> tokio::time::Instant {
-    static START: OnceLock<std::time::Instant> = OnceLock::new();
-    tokio::time::Instant::from_std(*START.get_or_init(std::time::Instant::now))
+    tokio::time::Instant::from_std(engine::began())
 }
 
 impl Instant {

@@ -1,22 +1,25 @@
-//! shuttle, with a deadline that may pass at any scheduling point.
+//! The harness: std's outside of a model, steps of it inside.
 
-pub use ::shuttle::sync::{Arc, atomic};
+pub use std::sync::Arc;
+
+pub use selvedge_model::sync::atomic;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 
-/// shuttle's mutex with std's `nonpoison` shape.
+/// The harness's mutex with std's `nonpoison` shape.
 #[derive(Debug, Default)]
-pub struct Mutex<T: ?Sized>(::shuttle::sync::Mutex<T>);
+pub struct Mutex<T: ?Sized>(selvedge_model::sync::Mutex<T>);
 
 /// The guard of a [`Mutex`].
 #[derive(Debug)]
-pub struct MutexGuard<'a, T: ?Sized>(::shuttle::sync::MutexGuard<'a, T>);
+pub struct MutexGuard<'a, T: ?Sized>(selvedge_model::sync::MutexGuard<'a, T>);
 
 impl<T> Mutex<T> {
     /// A new, unlocked mutex.
+    #[track_caller]
     pub const fn new(value: T) -> Self {
-        Self(::shuttle::sync::Mutex::new(value))
+        Self(selvedge_model::sync::Mutex::new(value))
     }
 
     /// The value itself.
@@ -27,6 +30,7 @@ impl<T> Mutex<T> {
 
 impl<T: ?Sized> Mutex<T> {
     /// Waits for the lock.
+    #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -50,27 +54,31 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// shuttle's condition variable over the [`Mutex`] above.
+/// The harness's condition variable over the [`Mutex`] above.
 #[derive(Debug, Default)]
-pub struct Condvar(::shuttle::sync::Condvar);
+pub struct Condvar(selvedge_model::sync::Condvar);
 
 impl Condvar {
     /// A new condition variable.
+    #[track_caller]
     pub const fn new() -> Self {
-        Self(::shuttle::sync::Condvar::new())
+        Self(selvedge_model::sync::Condvar::new())
     }
 
     /// Releases the lock, waits, takes the lock again.
+    #[track_caller]
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         MutexGuard(self.0.wait(guard.0).unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Wakes one waiter, if there is one.
+    #[track_caller]
     pub fn notify_one(&self) {
         self.0.notify_one();
     }
 
     /// Wakes every waiter.
+    #[track_caller]
     pub fn notify_all(&self) {
         self.0.notify_all();
     }
@@ -78,76 +86,28 @@ impl Condvar {
 
 /// Threads.
 pub mod thread {
-    pub use ::shuttle::thread::{Builder, JoinHandle, spawn, yield_now};
+    pub use selvedge_model::thread::{
+        Builder, JoinHandle, Thread, available_parallelism, current, park, spawn, yield_now,
+    };
 
     use super::super::{Parked, time};
-    use ::shuttle::future::batch_semaphore::{BatchSemaphore, Fairness};
-    use std::num::NonZeroUsize;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use selvedge_model::private;
     use std::time::Instant;
 
-    ::shuttle::thread_local! {
-        static PARKER: Thread = Thread(Arc::new(BatchSemaphore::new(0, Fairness::Unfair)));
-    }
-
-    /// A handle that can wake a parked thread.
-    #[derive(Clone, Debug)]
-    pub struct Thread(Arc<BatchSemaphore>);
-
-    impl Thread {
-        /// Makes the thread's token available. Two wake-ups at the same time
-        /// may leave two tokens: the second is a wake-up for no reason.
-        pub fn unpark(&self) {
-            if self.0.available_permits() == 0 {
-                self.0.release(1);
-            }
-        }
-    }
-
-    /// The handle of the running thread.
-    pub fn current() -> Thread {
-        PARKER.with(Clone::clone)
-    }
-
-    /// Waits for the token. shuttle's own `park` may wake for no reason at any
-    /// step and any number of times: a loop around it has endless schedules.
-    pub fn park() {
-        current().0.acquire_blocking(1).expect("it is never closed");
-    }
-
-    /// Parks until unparked or until the deadline, which a thread of its own
-    /// lets pass whenever the scheduler likes.
+    /// Parks until unparked or until the deadline, which passes whenever the
+    /// model's time says.
+    #[track_caller]
     pub fn park_until(deadline: Option<Instant>) -> Parked {
         let Some(deadline) = deadline else {
             park();
             return Parked::Woken;
         };
-        if deadline <= time::now() {
-            return Parked::TimedOut;
-        }
-        // Whoever comes first settles it: a clock that comes late leaves no
-        // token behind for the next wait.
-        let settled = Arc::new(AtomicBool::new(false));
-        spawn({
-            let (settled, parked) = (Arc::clone(&settled), current());
-            move || {
-                if !settled.swap(true, Ordering::Relaxed) {
-                    parked.unpark();
-                }
-            }
-        });
-        park();
-        if settled.swap(true, Ordering::Relaxed) { Parked::TimedOut } else { Parked::Woken }
-    }
-
-    /// Two.
-    pub fn available_parallelism() -> std::io::Result<NonZeroUsize> {
-        Ok(const { NonZeroUsize::new(2).unwrap() })
+        let left = deadline.saturating_duration_since(time::now());
+        if left.is_zero() || private::park_timeout(left) { Parked::TimedOut } else { Parked::Woken }
     }
 }
 
-/// Shared mutable cells; shuttle schedules at locks and atomics only.
+/// Shared mutable cells; the harness has steps at locks and atomics only.
 pub mod cell {
     /// A [`std::cell::UnsafeCell`] with loom's shape.
     #[derive(Debug, Default)]
@@ -179,7 +139,7 @@ pub mod cell {
 
 /// Running one future on the current thread.
 pub mod future {
-    pub use ::shuttle::future::block_on;
+    pub use selvedge_model::private::block_on;
 }
 
 /// Spinning.
@@ -187,10 +147,10 @@ pub mod hint {
     pub use super::super::no_spin::{Backoff, Spin};
 }
 
-/// `shuttle::thread_local!`.
+/// `selvedge_model::thread_local!`.
 macro_rules! local_key {
     ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $init:expr) => {
-        ::shuttle::thread_local! { $(#[$attr])* $vis static $name: $t = $init }
+        ::selvedge_model::thread_local! { $(#[$attr])* $vis static $name: $t = $init }
     };
 }
 pub(crate) use local_key;
@@ -198,7 +158,7 @@ pub(crate) use local_key;
 /// A `const` constructor.
 macro_rules! const_new {
     ($(#[$attr:meta])* $vis:vis fn $name:ident($($arg:ident: $t:ty),*) -> Self $body:block) => {
-        $(#[$attr])* $vis const fn $name($($arg: $t),*) -> Self $body
+        $(#[$attr])* #[track_caller] $vis const fn $name($($arg: $t),*) -> Self $body
     };
 }
 pub(crate) use const_new;
