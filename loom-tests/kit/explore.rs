@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::io::Write;
-use std::time::Duration;
 
 /// A closure to explore, and how far.
 ///
@@ -128,7 +127,7 @@ impl Model {
             .time(selvedge_model::Time::Any)
             .closed()
             .executions(self.executions)
-            .duration(Duration::MAX);
+            .duration(std::time::Duration::MAX);
         let report = model.reaches(expected, body);
         let (claim, _) = report.claim.rsplit_once(" (").unwrap_or((&report.claim, ""));
         let bound = claim.replace(", timers at any step", "");
