@@ -1,4 +1,4 @@
-//! Four small things that somebody might write, each with a bug that a test on
+//! Five small things that somebody might write, each with a bug that a test on
 //! real threads meets once a week, and with the bug mended.
 
 pub mod count;
@@ -8,3 +8,4 @@ pub mod lock;
 #[cfg(not(loom))]
 pub mod pool;
 pub mod queue;
+pub mod service;
