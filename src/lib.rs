@@ -202,7 +202,13 @@
 //!
 //! # Features
 //!
-//! There are none: the crate is compiled as a whole. It depends on tokio (`rt`,
+//! `model`, for `[dev-dependencies]`: inside of a `selvedge_model` model the
+//! blocks' locks, tasks and deadlines are its steps, so that a test explores the
+//! schedules of your program with the blocks in it; outside of one they are std's
+//! and tokio's as ever. Not with `--cfg loom`: there a model over the blocks that
+//! fails may end the test program.
+//!
+//! Otherwise the crate is compiled as a whole. It depends on tokio (`rt`,
 //! `sync`, `time`, `macros`), serde, crossbeam-utils, slab and a few smaller
 //! crates, and on Linux on libc, rustix and postcard for the process pool. On other
 //! systems the module [`process`] does not exist.
@@ -232,7 +238,7 @@
 //! | by | what is explored |
 //! |---|---|
 //! | [loom](https://docs.rs/loom) | memory orderings and wake-ups: every schedule of a small model with at most three preemptions (in some models two), less what loom leaves out |
-//! | [shuttle](https://docs.rs/shuttle) | schedules, deadlines and cancellation, sequentially consistent: all of them where that ends, else thousands, chosen at random from a fixed seed |
+//! | `selvedge-model`, on [shuttle](https://docs.rs/shuttle)'s stacks | schedules, deadlines and cancellation, sequentially consistent: one schedule of each class of equal ones where that ends, else all with so many preemptions and thousands sampled |
 //! | a search of our own | the process pool's supervisor, over every order of events to a stated depth |
 //! | property tests | order and conservation against sequential oracles, on real threads |
 //! | tokio's paused clock | durations |

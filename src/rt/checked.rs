@@ -1,5 +1,5 @@
-//! Under the checkers: they schedule whatever is ready as they like, and so
-//! nothing need give way; and their clocks are not paused.
+//! Under loom: it schedules whatever is ready as it likes, and so nothing need
+//! give way; and its clock is not paused.
 
 use std::task::{Context, Poll};
 

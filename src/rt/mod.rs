@@ -2,16 +2,15 @@
 //!
 //! | build | tasks | clock |
 //! |---|---|---|
-//! | `cfg(test)` of this crate | shuttle's | modelled: it moves when a sleep ends |
+//! | feature `model`, and `cfg(test)` of this crate | the model's inside of one, else tokio's | the same |
 //! | `--cfg loom` | none | modelled: it moves when the model says so |
 //! | anything else | tokio's | tokio's, which a test may pause |
 //!
-//! Under shuttle a sleep is a task that may end at any scheduling point; when
-//! it does, the modelled clock jumps to its end, so time never runs backwards
-//! and a sleep that is not waited for any more moves nothing. That is more
-//! than real timers do (a longer sleep may end before a shorter one is
-//! noticed), and it has no rates: what a model shows holds for timers that are
-//! late, never how late.
+//! In the models of this crate a deadline may pass at any step; when it does,
+//! the modelled clock jumps to it, so time never runs backwards and a sleep that
+//! is not waited for any more moves nothing. That is more than real timers do (a
+//! longer sleep may end before a shorter one is noticed), and it has no rates:
+//! what a model shows holds for timers that are late, never how late.
 //!
 //! loom has no tasks: what spawns is left out of its builds.
 
@@ -26,11 +25,11 @@ mod backend;
 #[cfg(not(any(loom, test, feature = "model")))]
 #[path = "tokio.rs"]
 mod backend;
-#[cfg(any(loom, test, feature = "model"))]
+#[cfg(loom)]
 mod checked;
-#[cfg(not(any(loom, test, feature = "model")))]
+#[cfg(not(loom))]
 mod still;
-#[cfg(not(any(loom, test, feature = "model")))]
+#[cfg(not(loom))]
 mod turn;
 
 #[cfg(loom)]
@@ -40,11 +39,11 @@ pub use backend::{Abort, Handle, Task, yield_now};
 pub use backend::{Alarm, Sleep, now, park_until};
 pub use tokio::time::Instant;
 
-#[cfg(any(loom, test, feature = "model"))]
+#[cfg(loom)]
 pub use checked::{Hold, Turn, Working, hold_clock, holding_the_clock};
-#[cfg(not(any(loom, test, feature = "model")))]
+#[cfg(not(loom))]
 pub use still::{Hold, Working, hold_clock, holding_the_clock};
-#[cfg(not(any(loom, test, feature = "model")))]
+#[cfg(not(loom))]
 pub use turn::Turn;
 
 /// Spawns on the runtime of the caller.

@@ -6,7 +6,8 @@
 //! | build | backend | who runs it |
 //! |---|---|---|
 //! | `--cfg loom` | [loom] | the models in `loom-tests/`: memory orderings, wake-ups |
-//! | `cfg(test)` of this crate | [shuttle] | the same models in `cargo test`: schedules, timeouts |
+//! | `cfg(test)` of this crate | `selvedge_model`, the harness | the same models in `cargo test`: schedules, timeouts |
+//! | feature `model` | the harness, which is std outside of a model | models of those who use the blocks |
 //! | anything else | std | production, `tests/`, examples, doctests |
 //!
 //! The shape is std's (`std::sync::nonpoison` for the locks: a panic while a
@@ -23,13 +24,11 @@
 //!   finished access to the same location left, which either way gives.
 //! * loom's `unpark` may wake a thread out of a lock. `thread::park` is built
 //!   on its `Notify` instead.
-//! * shuttle's `park` may wake for no reason any number of times, so that a
-//!   loop around it has endless schedules. Here it wakes for a reason; that
-//!   callers allow for the other case is what loom shows.
-//! * Neither checker has a clock: [`time::now`] stands still under both.
-//!   [`thread::park_until`] under shuttle may
-//!   expire at any scheduling point; under loom a deadline that lies ahead
-//!   never expires.
+//! * The harness wakes a parked thread for a reason only, so that a loop around
+//!   `park` has an end; that callers allow for the other case is what loom shows.
+//! * loom has no clock: [`time::now`] stands still, and a deadline that lies
+//!   ahead never expires. In the harness's models of this crate one may expire
+//!   at any step.
 //! * [`hint::Backoff`] and [`hint::Spin`] give up at once under both: to spin is to poll again,
 //!   and what follows the spinning polls again too.
 //!
@@ -37,7 +36,6 @@
 //! primitives; not part of the stable interface.
 //!
 //! [loom]: https://docs.rs/loom
-//! [shuttle]: https://docs.rs/shuttle
 
 #[cfg(loom)]
 #[path = "loom.rs"]

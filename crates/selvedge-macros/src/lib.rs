@@ -31,7 +31,7 @@ struct Args {
 
 const KEYS: &str = "expected outcomes = […], weak = […], reachable = [\"…\"], engines(…), \
                     time = any | ordered, executions = n, seconds = n, steps = n, \
-                    preemptions = n, panics_are_values, or crate = path";
+                    preemptions = n, panics_are_values, closed, or crate = path";
 
 impl Parse for Args {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
@@ -73,8 +73,8 @@ impl Args {
                 self.engines = Some(list.into_iter().collect());
                 return Ok(());
             }
-            "panics_are_values" => {
-                self.settings.push(quote!(.panics_are_values()));
+            "panics_are_values" | "closed" => {
+                self.settings.push(quote!(.#key()));
                 return Ok(());
             }
             "outcomes" | "weak" | "reachable" | "time" | "executions" | "seconds" | "steps"

@@ -92,6 +92,7 @@
 //! | `preemptions = n` | no more than this, and no sampling |
 //! | `reachable = ["name"]` | some execution must reach `reachable!("name")` |
 //! | `panics_are_values` | a thread's panic is its `join`'s result and no failure |
+//! | `closed` | tasks share nothing that this crate does not know of: see [`Model::closed`] |
 //! | `crate = path` | where this crate is, if it is re-exported |
 //!
 //! A model that explores nothing (one schedule; nothing spawned) fails.
@@ -192,8 +193,6 @@
 //!
 //! # What it does not do yet
 //!
-//! * The attribute has no word for [`Model::closed`], without which models of
-//!   async tasks are not reduced.
 //! * `compare_exchange_weak` and `Condvar::wait` do not fail or wake for no
 //!   reason inside of a model; `Arc`'s counts are not modelled, nor is a cell.
 //! * loom: replay, tables and `reachable` are shuttle's alone; no scoped
