@@ -85,6 +85,8 @@ fn a_wake_up_before_the_park_is_not_lost() {
             move || {
                 *shared.1.lock() = Some(thread::current());
                 while shared.0.load(Ordering::SeqCst) == 0 {
+                    // A step between the look and the park: there it may come.
+                    drop(shared.1.lock());
                     thread::park();
                 }
             }
