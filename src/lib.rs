@@ -12,6 +12,8 @@
 //! * [Guarantees, and how they are checked](#guarantees)
 //! * [Performance](#performance), [comparison](#comparison), [limits](#limits)
 //! * [What is not here, and what to use for it](#what-is-not-here)
+//! * The [cookbook]: from Python, from other crates, and recipes for
+//!   whole tasks
 //!
 //! # Which block for which need
 //!
@@ -37,8 +39,8 @@
 //!
 //! Limits, capacities and worker counts are
 //! [`NonZeroUsize`](std::num::NonZeroUsize): [`nz!`] makes one from a constant,
-//! and `nz!(0)` does not compile. A number that is known at run time becomes one by
-//! `NonZeroUsize::new`.
+//! and `nz!(0)` does not compile. ([Numbers from the command
+//! line](cookbook::recipes#limits-from-run-time-numbers).)
 //!
 //! **Count**, and learn of overflow instead of wrapping:
 //!
@@ -154,7 +156,9 @@
 //! **Time out**, **offload** computation, and keep to a **rate**:
 //!
 //! ```
-//! use selvedge::{nz, offload::to_thread, rate::Limiter, timeout::with_timeout};
+//! use selvedge::offload::to_thread;
+//! use selvedge::rate::{Limiter, Rate};
+//! use selvedge::timeout::with_timeout;
 //! use std::time::Duration;
 //!
 //! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -165,8 +169,8 @@
 //! let sum = to_thread(|_| (1..=1000_u64).sum::<u64>()).await;
 //! assert_eq!(sum.ok(), Some(500_500));
 //!
-//! let limiter = Limiter::per_second(nz!(100));
-//! limiter.acquire(1).await?; // the first immediately, the next 10 ms later
+//! let limiter = Limiter::new(Rate::every(Duration::from_secs(60)));
+//! limiter.acquire(1).await?; // the first immediately, the next a minute later
 //! assert!(limiter.try_acquire(1).is_err());
 //! # Ok(())
 //! # }
@@ -197,7 +201,7 @@
 //! a gather that is polled in place. On tokio these give way by its budget, so that
 //! one that is always ready does not starve the others.
 //!
-//! Under tokio's paused clock
+//! Under tokio's [paused clock](cookbook::recipes#testing-with-the-paused-clock)
 //! every deadline and rate here is exact.
 //!
 //! # Features
@@ -279,6 +283,9 @@
 //! | governor | you need a limiter per key, or to keep a decision only (no waiting in line) | waiters must be served in order; unused permits must be refunded exactly; the rate changes at run time |
 //! | loom, shuttle | you write lock-free code, and want to drive the checker yourself | you want one test for both, with an exact set of outcomes and a replayable table: `selvedge-model`, in this repository |
 //!
+//! The [cookbook](cookbook::from_rust) puts the names of these crates beside the
+//! names here.
+//!
 //! # Limits
 //!
 //! * The process pool needs Linux 5.9 or later.
@@ -305,7 +312,7 @@
 //! | a priority queue | `Mutex<BinaryHeap<_>>`, and a [`Semaphore`](semaphore::Semaphore) with one permit per item to wait on |
 //! | a barrier, a latch | `std::sync::Barrier`, `tokio::sync::Barrier`; a [`cancel::Token`] is a latch |
 //! | async locks | `tokio::sync::{Mutex, RwLock}`; better, do not hold a lock across an `await` |
-//! | retries with back-off | a loop |
+//! | retries with back-off | a loop ([recipe](cookbook::recipes#a-crawler-limit-retry-rate-deadline)) |
 //! | another runtime than tokio | nothing here; see [what needs tokio](#what-needs-tokio) |
 // Under loom the examples in these docs have no model to run in: see build.rs.
 #![cfg(not(all(doctest, loom)))]
@@ -314,6 +321,8 @@
 extern crate self as selvedge;
 
 pub mod cancel;
+#[cfg(any(doc, doctest))]
+pub mod cookbook;
 pub mod counter;
 pub mod exercises;
 #[cfg(not(loom))]
