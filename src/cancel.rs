@@ -1,8 +1,50 @@
-//! Cancellation as a tree of tokens.
+//! Cancellation: a token that asks work to stop, with a cause.
 //!
-//! A [`Token`] is asked to stop once and stays so, with the cause that the
-//! first request gave. Its children are stopped with it, in one step: nobody
-//! can see a token cancelled and one below it not.
+//! A [`Token`] is cancelled once and stays so, with the cause that the first
+//! request gave. Its children are cancelled with it, in one step: no observer sees
+//! a token cancelled and one below it not.
+//!
+//! ```
+//! use selvedge::cancel::Token;
+//!
+//! # #[tokio::main] async fn main() {
+//! let server = Token::new();
+//! let connection = server.child();
+//! let serving = tokio::spawn({
+//!     let connection = connection.clone();
+//!     async move { connection.run_until_cancelled(std::future::pending::<()>()).await }
+//! });
+//! server.cancel_because("shutting down");
+//! assert_eq!(serving.await.unwrap().unwrap_err().cause(), Some("shutting down"));
+//! assert!(connection.is_cancelled());
+//! # }
+//! ```
+//!
+//! # Which form
+//!
+//! | the work is | it listens by |
+//! |---|---|
+//! | a future that may be dropped | [`Token::run_until_cancelled`] |
+//! | a future that has something to finish | [`Token::cancelled`] in a `select!` |
+//! | a loop, in a task or on a thread | [`Token::check`] and `?` |
+//! | a thread that waits | [`Token::wait_blocking`] |
+//!
+//! [`Token::drop_guard`] cancels when a function returns or panics. A token asks
+//! and waits for no one: to have tasks stopped and joined, give it to a
+//! [scope](crate::scope).
+//!
+//! # Cost
+//!
+//! [`Token::is_cancelled`] is one atomic load on a live token, two on a cancelled
+//! one. Everything else takes the lock of the tree: `cancel` for a time linear in
+//! the live tokens below, dropping a token for a time linear in its children, the
+//! rest for a constant time. Wakers run after the lock is released.
+//!
+//! # Cancel safety
+//!
+//! [`Token::cancelled`] may be dropped at any time; it consumes nothing.
+//!
+//! ---
 //!
 //! # Algorithm
 //!
@@ -19,8 +61,8 @@
 //! | mark | committed | it is |
 //! |---|---|---|
 //! | 0 | any | live |
-//! | k | < k | live; operation k is under way |
-//! | k | >= k | cancelled, for ever |
+//! | k | < k | live; operation k is in flight |
+//! | k | >= k | cancelled for good |
 //!
 //! # Invariants
 //!
@@ -28,7 +70,7 @@
 //!    node is cancelled, with marks that are committed. A child made of a
 //!    cancelled token is born with its mark.
 //! 2. *In one step*: the marks of an operation are all set before it commits.
-//! 3. *Nobody waits on a cancelled token*: waiters join under the lock if the
+//! 3. *No waiter is left on a cancelled token*: waiters join under the lock if the
 //!    node is live, and the operation that cancels it takes them all.
 //! 4. *The first cause stays*: a marked node is not marked again.
 //!
@@ -39,14 +81,7 @@
 //!
 //! # Progress
 //!
-//! `is_cancelled` is wait-free: one atomic load on a live token, two on a
-//! cancelled one. Everything else takes the tree's lock: `cancel` for a time
-//! linear in the live subtree, dropping a token in its children, the rest for
-//! a constant time. Wakers run after the lock is released.
-//!
-//! # Cancellation
-//!
-//! [`Token::cancelled`] may be dropped at any time; it consumes nothing.
+//! `is_cancelled` is wait-free. Everything else blocks on the lock of the tree.
 //!
 //! # Model bounds
 //!

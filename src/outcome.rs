@@ -2,9 +2,35 @@
 //!
 //! A task may return a value, return an error, panic, be cancelled, run out of
 //! time, or (in a worker process) take its process down with it. Each executor
-//! reports every input exactly once, as one of these, so that code that
-//! collects results does not care whether they came from a thread, a process
-//! or an async task.
+//! reports every input exactly once as an [`Outcome`], so that code which collects
+//! results does not care whether they came from a thread, a process or a task.
+//!
+//! ```
+//! use selvedge::outcome::{Outcome, Outcomes};
+//! use selvedge::threads::Threads;
+//!
+//! let ends: Outcomes<u32, _> = Threads::new()
+//!     .map_outcomes(["4", "x", "0"], |text| text.parse::<u32>().map(|n| 12 / n))
+//!     .into_iter()
+//!     .collect();
+//! assert_eq!(ends[0], Outcome::Ok(3));
+//! let (values, failures) = ends.halves();
+//! assert_eq!(values, [(0, 3)]);
+//! assert_eq!(failures[0].to_string(), "item 1: error: invalid digit found in string");
+//! assert_eq!(failures[1].to_string(), "item 2: panicked: attempt to divide by zero");
+//! ```
+//!
+//! # Which form
+//!
+//! | you have | and want | use |
+//! |---|---|---|
+//! | an [`Outcome`] | the value, or nothing | [`Outcome::ok`] |
+//! | | a `Result`, to match on or to format | [`Outcome::into_result`] |
+//! | | an error for `?` | [`Failure::new`]`(index, …)` of the `Err` of `into_result` |
+//! | an outcome of a `Result` | one outcome | [`Outcome::flatten`] |
+//! | [`Outcomes`] | all values, or the first failure | [`Outcomes::all`] |
+//! | | all values, or every failure | [`Outcomes::all_or_failures`] |
+//! | | values and failures apart | [`Outcomes::halves`] |
 
 mod outcomes;
 

@@ -1,10 +1,65 @@
-//! A counting semaphore: FIFO, cancel-safe, closable, for threads and tasks.
+//! A counting semaphore for threads and tasks: first come, first served.
+//!
+//! A [`Semaphore`] has a number of permits. A caller takes some, waits if too few
+//! are free, and gives them back by dropping its [`Permit`]; threads and tasks stand
+//! in one line.
+//!
+//! ```
+//! use selvedge::semaphore::Semaphore;
+//! use std::sync::Arc;
+//!
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let connections = Arc::new(Semaphore::new(2));
+//! let permit = Semaphore::acquire_owned(&connections, 1).await?; // moves into the task
+//! let query = tokio::spawn(async move {
+//!     let _permit = permit; // given back when the task ends, however it ends
+//!     "SELECT 1"
+//! });
+//! let second = connections.acquire().await?; // borrows the semaphore
+//! assert_eq!(query.await?, "SELECT 1");
+//! assert_eq!(connections.available(), 1);
+//! drop(second);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which form
+//!
+//! | | borrows the semaphore | moves into a task or thread |
+//! |---|---|---|
+//! | waits, in a task | [`acquire`](Semaphore::acquire), [`acquire_many`](Semaphore::acquire_many) | [`acquire_owned`](Semaphore::acquire_owned) |
+//! | does not wait | [`try_acquire`](Semaphore::try_acquire), [`try_acquire_many`](Semaphore::try_acquire_many) | [`try_acquire_owned`](Semaphore::try_acquire_owned) |
+//! | blocks a thread | [`acquire_blocking`](Semaphore::acquire_blocking), [`acquire_timeout`](Semaphore::acquire_timeout) | |
+//!
+//! To run many futures with a limit, a [gather](crate::gather) is less to write.
+//!
+//! # What is promised
+//!
+//! * **Conservation.** No permit is lost or made, whoever is cancelled: free, held
+//!   and granted permits add up to those created, less those forgotten.
+//! * **First come, first served.** A permit goes to the head of the line. A large
+//!   request at the head holds up small ones behind it, and is never starved by
+//!   them.
+//! * **Close.** [`close`](Semaphore::close) ends every wait with [`Closed`]; permits
+//!   that are held stay valid.
+//!
+//! # Cost
+//!
+//! Every operation is O(1) under a mutex that is held for a few instructions;
+//! releasing permits is O(callers served). No user code runs under it.
+//!
+//! # Cancel safety
+//!
+//! A future that is dropped while it waits leaves the line. One that is dropped
+//! after its permits were granted gives them to the next.
+//!
+//! ---
 //!
 //! # Algorithm
 //!
 //! Dijkstra's counting semaphore as a mutex over a number and a
 //! `WaitList`. A release hands its permits over to the waiters
-//! at the head under the same lock, so nobody who comes later can take them
+//! at the head under the same lock, so no later caller can take them
 //! ("direct hand-over"; Mesa's strong semaphore).
 //!
 //! # States of a waiter
@@ -20,9 +75,9 @@
 //! 1. *Conservation*: free permits + permits held + permits granted but not
 //!    yet picked up = permits created - permits forgotten.
 //! 2. *First come, first served*: a permit goes to the head of the list, and
-//!    nobody takes one while somebody waits. A large request at the head
+//!    no caller takes one while another waits. A large request at the head
 //!    therefore holds up small ones behind it, and is never starved by them.
-//! 3. *Nobody waits for what is there*: whenever the lock is free, the head
+//! 3. *No caller waits for permits that are free*: whenever the lock is free, the head
 //!    of the list wants more than the free permits. So every step that adds
 //!    permits or takes a waiter out ends with `grant`.
 //! 4. *Out of the list means granted*: a closed semaphore leaves its waiters
@@ -36,13 +91,8 @@
 //!
 //! # Progress
 //!
-//! Blocking (a mutex held for a few instructions; no user code under it).
-//! Wakers run after it is released.
-//!
-//! # Cancellation
-//!
-//! A future dropped while waiting leaves the list; dropped after the grant it
-//! gives the permits to the next. Either way the next in line is looked at.
+//! Blocking. Wakers run after the mutex is released. After every step that adds
+//! permits or takes a waiter out, the next in line is looked at.
 //!
 //! # Model bounds
 //!

@@ -1,4 +1,16 @@
-//! The twelve exercises by their names, each a thin use of a block.
+//! The twelve exercises that the library grew from, each a thin use of a block.
+//!
+//! They are small programs that show one block each: read their sources. For the
+//! names that you know from Python see the [cookbook](crate::cookbook::from_python).
+//!
+//! ```
+//! use selvedge::exercises::{SafeCounter, map_threaded, pipeline, square};
+//!
+//! let counter = SafeCounter::new();
+//! assert_eq!(counter.inc(), Ok(1));
+//! assert_eq!(map_threaded(square, [1, 2, 3], selvedge::nz!(4)), [1, 4, 9]);
+//! assert_eq!(pipeline([1, 2, 3, 4]), [1, 4, 9, 16]);
+//! ```
 
 #[cfg(not(loom))]
 mod aggregate;

@@ -1,4 +1,76 @@
-//! Many futures at once, but no more than a limit.
+//! Many futures, at most a limit of them at the same time.
+//!
+//! [`gather`] takes futures that return a `Result` and gives every input exactly
+//! one outcome: its value, its error, its panic or its timeout. The futures are
+//! pulled from an iterator or a stream when they can start, so there may be a
+//! million of them, or no end.
+//!
+//! ```
+//! use selvedge::{gather::gather_with, nz};
+//! use std::time::Duration;
+//!
+//! async fn size(url: &str) -> Result<usize, String> {
+//!     if url.starts_with('/') { Ok(100 * url.len()) } else { Err(format!("bad URL {url}")) }
+//! }
+//!
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sizes = gather_with(["/", "/news", "news"], size)
+//!     .limit(nz!(8))
+//!     .each_within(Duration::from_secs(5));
+//! let (found, failed) = sizes.partition().await?;
+//! assert_eq!(found, [(0, 100), (1, 500)]);
+//! assert_eq!(failed[0].to_string(), "item 2: error: bad URL news");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which form
+//!
+//! | wanted | spawned | in place |
+//! |---|---|---|
+//! | every outcome | [`collect`](Gather::collect) | [`collect_in_place`](Gather::collect_in_place) |
+//! | all values, or the first failure | [`try_collect`](Gather::try_collect) | [`try_collect_in_place`](Gather::try_collect_in_place) |
+//! | values and failures apart | [`partition`](Gather::partition) | [`Outcomes::halves`] of every outcome |
+//! | one by one, in order or [as they end](Gather::unordered) | [`stream`](Gather::stream) | |
+//!
+//! *Spawned* futures are tasks of the tokio runtime: they are `Send + 'static`, run
+//! in parallel, and go on while the caller does something else. *In place* they are
+//! polled by the caller alone: they may borrow, need neither `Send` nor a runtime,
+//! and move only while the gather is polled. (A future that holds a lock between
+//! two polls, which the caller then waits for elsewhere, deadlocks in place.)
+//!
+//! # What is promised
+//!
+//! * **Limit.** No more than [`limit`](Gather::limit) futures exist at one time,
+//!   and the source is not pulled for one that cannot start.
+//! * **One outcome per input**, at its index, whatever stops the whole: the outcomes
+//!   of the items that had ended are in [`Stopped`].
+//! * **Joined.** When a result is returned, no future of the gather is alive.
+//! * **Bounded.** A stream holds at most [`window`](Gather::window) items that are
+//!   in flight or not taken.
+//! * **A panic** of a future, or of its destructor, is the outcome of that item.
+//!   Cancelling the whole is never the outcome of an item.
+//!
+//! # Cost
+//!
+//! A task per lane and not per item, and O(limit) memory beside the results. In
+//! place nothing is spawned; a wake-up costs one bit, and a poll looks at the bits
+//! that are set.
+//!
+//! # Deadlines
+//!
+//! [`each_within`](Gather::each_within) gives each item a deadline. A timeout around
+//! the gather ends the gather; its items cannot read that deadline, unless each is
+//! given it with [`inherit`](crate::timeout::inherit)`(current(), item)`.
+//!
+//! # Cancel safety
+//!
+//! Dropping a spawned gather aborts its tasks: their futures are dropped at their
+//! next await, which the drop does not wait for (the [scope](crate::scope) in which
+//! the gather began does). To have them joined, cancel through
+//! [`Gather::token`].
+//!
+//! ---
 //!
 //! # Algorithm
 //!
@@ -10,11 +82,8 @@
 //! the next lane.
 //!
 //! *In place* ([`Gather::collect_in_place`]): an array of slots, each with a
-//! future and a waker that sets a bit; whoever awaits polls the slots whose
-//! bits are set. Nothing is spawned, so the futures may borrow and need not
-//! be `Send` — and they only move while the gather is polled. A future that
-//! holds a lock which the awaiting task wants for something else, between two
-//! polls, deadlocks there ("futurelock"); the spawned form does not.
+//! future and a waker that sets a bit; the caller polls the slots whose
+//! bits are set.
 //!
 //! # States of an item
 //!
@@ -32,7 +101,7 @@
 //!    stream; a `collect` has no window, since it keeps everything.
 //! 3. *One outcome for each*: an item's index is given under the lock that it
 //!    is pulled under, and its outcome is handed in once, under that lock.
-//! 4. *No lane is forgotten*: whenever a lane may pull (nobody else waits for
+//! 4. *No lane is forgotten*: whenever a lane may pull (no other lane waits for
 //!    the source, and the window has room) and lanes stand in line, one of
 //!    them has been called. A called lane that is dropped calls the next.
 //! 5. *Joined*: the result is there only when all lanes have ended, and with
@@ -42,27 +111,12 @@
 //! 7. *Destructors*: an item whose destructor panics has ended with
 //!    `Panicked`, unless it had failed before. It stops nothing else.
 //!
-//! # Deadlines
-//!
-//! An item has the deadline of [`Gather::each_within`], and what its caller
-//! wraps it in; a deadline that the caller is under ends the gather and not
-//! an item. Items of the spawned forms cannot read it either: to hand it on,
-//! give each item [`inherit`](crate::timeout::inherit)`(current(), item)`.
-//!
 //! # Progress
 //!
 //! Spawned lanes run whether the consumer polls or not, up to the window. One
 //! future that blocks its thread holds up its lane only (and its thread).
 //! The source is pulled under a lock of the gather's own: a source that
 //! blocks holds up the lanes that want the next item.
-//!
-//! # Cancellation
-//!
-//! Dropping the gather's future or stream aborts the lanes: their futures are
-//! dropped at their next await, which a drop cannot wait for (the
-//! [scope](crate::scope) that it was begun in does). To have them
-//! joined, cancel through [`Gather::token`]. Cancelling the whole is never an
-//! outcome of an item: it is [`Interrupted::Cancelled`].
 //!
 //! # Model bounds
 //!

@@ -1,11 +1,68 @@
 //! Blocking work off the event loop, on a bounded pool of threads.
 //!
+//! [`to_thread`] runs a closure that computes or blocks on a thread, and awaits its
+//! outcome. A [`Pool`] of your own has its own number of threads and of places to
+//! wait in; callers beyond that wait their turn.
+//!
+//! ```
+//! use selvedge::{nz, offload::{Pool, SubmitError, to_thread}};
+//!
+//! # #[tokio::main] async fn main() {
+//! let digest = to_thread(|_| b"selvedge".iter().map(|&byte| u32::from(byte)).sum::<u32>()).await;
+//! assert_eq!(digest.ok(), Some(847));
+//!
+//! // At most one closure runs, none waits, and the closure hears of a stop.
+//! let pool = Pool::new(nz!(1), 0);
+//! let endless = pool.try_submit(|work| while !work.should_stop() { std::thread::yield_now() });
+//! assert!(matches!(pool.try_submit(|_| ()), Err(SubmitError::Full(_))));
+//! drop(endless); // nobody waits any more: `should_stop` is true from now on
+//! assert!(pool.run(|_| ()).await.is_ok()); // waits for the thread
+//! # }
+//! ```
+//!
+//! # Which form
+//!
+//! | wanted | use |
+//! |---|---|
+//! | the outcome, on a pool of the process's own | [`to_thread`] |
+//! | a bound of your own | [`Pool::run`] |
+//! | to start now and await later | [`Pool::submit`] |
+//! | to refuse when there is no room | [`Pool::try_submit`] |
+//! | a deadline | [`to_thread_by`], [`Pool::run_by`], [`Pool::submit_by`] |
+//! | a map over many items | [`threads`](crate::threads) |
+//! | work that can be killed | [`process`](crate::process) |
+//!
+//! # What is promised
+//!
+//! * **Bound.** No more closures run than there are threads, and no more wait than
+//!   the backlog has places, abandoned ones included. Callers get places first
+//!   come, first served.
+//! * **One outcome.** A closure's panic is its outcome.
+//! * **Nothing blocks.** Submitting and awaiting never block a thread.
+//!
+//! Not promised: that a closure ends. Nothing can interrupt one; it does not hold up
+//! the end of the process, or of the runtime.
+//!
+//! # Cancel safety
+//!
+//! Dropping a [`Job`] cancels the token that the closure sees in [`Work`]. A closure
+//! that is queued then never runs; one that runs is *abandoned*, and keeps its
+//! thread until it ends.
+//!
+//! # The clock
+//!
+//! While a task waits for a job, or for room, tokio's paused clock stands still, as
+//! it does for tokio's own blocking pool. So a closure must not wait for the clock of
+//! the task that waits for it.
+//!
+//! ---
+//!
 //! # Algorithm
 //!
 //! A [`Semaphore`] with a permit for each worker and each place in the
 //! backlog, and a queue under a mutex. Submitting waits for a permit; the
-//! permit is held until the closure has really ended, so work that nobody
-//! waits for any more still counts (as in anyio). Threads are started as they
+//! permit is held until the closure has really ended, so work whose caller has
+//! gone still counts (as in anyio). Threads are started as they
 //! are needed and stay.
 //!
 //! # Work inside of work
@@ -24,7 +81,7 @@
 //! of its own pool, and two pools whose closures wait for each other. Those
 //! deadlock, as two locks would.
 //!
-//! # No thread to be had
+//! # No thread can be started
 //!
 //! If the system starts no thread and the pool has none, each closure that is
 //! queued ends as [`Crash::NoThread`], with the system's error. The next one
@@ -52,26 +109,10 @@
 //! 1. *Bound*: threads <= workers, and running + queued <= permits, but for
 //!    closures that run in place of the one around them.
 //! 2. *The permit outlives the closure*, and is back before the outcome is
-//!    there: whoever has awaited a job can submit the next.
+//!    there: a caller that has awaited a job can submit the next.
 //! 3. *One outcome*: a job whose queue is closed ends as `Cancelled`. Where a
 //!    destructor panics (of a closure that is not run, of a payload) it ends as
 //!    `Panicked`.
-//!
-//! # Progress
-//!
-//! Submitting and awaiting never block a thread. A closure that never ends
-//! keeps its worker for ever; nothing can interrupt it. It does not hold up
-//! the end of the process, or of the runtime.
-//!
-//! # Clock
-//!
-//! While a task waits for a job, or for room, tokio's paused clock stands
-//! still, as it does for tokio's own blocking pool. So a closure must not wait
-//! for the clock of the task that waits for it.
-//!
-//! # Cancellation
-//!
-//! Dropping a [`Job`] cancels the token that the closure sees in [`Work`].
 //!
 //! # Model bounds
 //!

@@ -1,8 +1,81 @@
-//! So many a second, and no drift.
+//! Rate limits: n operations per second, without drift.
 //!
-//! A [`Limiter`] hands out permits at a [`Rate`], to tasks and threads, first
-//! come first served. [`rate_limited`] and its kin let the items of iterators
-//! and streams through one at a time.
+//! A [`Limiter`] hands out permits at a [`Rate`], to tasks and threads, first come,
+//! first served. [`rate_limited`] and its kin pass on the items of iterators and
+//! streams, one permit for each.
+//!
+//! ```
+//! use selvedge::rate::{Limiter, Rate, TryAcquireError};
+//! use selvedge::nz;
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let start = tokio::time::Instant::now();
+//! let limiter = Limiter::builder(Rate::per_second(nz!(10))).burst(nz!(3)).build();
+//! for _request in 0..8 {
+//!     limiter.acquire(1).await?; // three immediately, the others 100 ms apart
+//! }
+//! assert_eq!(start.elapsed(), Duration::from_millis(500));
+//!
+//! let refused = limiter.try_acquire(1).unwrap_err();
+//! assert_eq!(refused, TryAcquireError::NotYet(Duration::from_millis(100)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which form
+//!
+//! | wanted | in a task | on a thread |
+//! |---|---|---|
+//! | permits, now or not at all | [`try_acquire`](Limiter::try_acquire) | the same |
+//! | wait for permits | [`acquire`](Limiter::acquire), [`acquire_owned`](Limiter::acquire_owned) | [`acquire_blocking`](Limiter::acquire_blocking) |
+//! | fail immediately if a deadline cannot be met | [`by_deadline`](Acquire::by_deadline) | [`acquire_deadline`](Limiter::acquire_deadline) |
+//! | permits that may come back unused | [`reserve`](Limiter::reserve) | [`reserve_blocking`](Limiter::reserve_blocking) |
+//! | the items of a source | [`rate_limited`], [`rate_limited_stream`] | [`rate_limited_iter`] |
+//! | the bare schedule, with no clock | [`Gcra`] | the same |
+//!
+//! A limiter has a burst of 1 by default. [`Builder::strict`] never lets two grants
+//! be closer than the rate says. A limiter per user is a
+//! [recipe](crate::cookbook::recipes#a-limiter-per-user).
+//!
+//! # What is promised
+//!
+//! * **Window.** In any window of length `t`, both ends counted, at most
+//!   `burst + rate * (t + catch-up)` permits are granted, to the nanosecond:
+//!   [`Limiter::most_in`]. The catch-up is 1 ms by default
+//!   ([`Builder::catch_up`]). Permits that came back count as never granted.
+//! * **First come, first served.**
+//! * **No drift.** A permit is a whole number of ticks at any rate, and late timers
+//!   do not add up.
+//! * **Exact refund.** After permits came back, the schedule is what it would be had
+//!   they never been taken.
+//!
+//! # Cost
+//!
+//! 64 bytes until a caller waits. Every operation takes a mutex for a few
+//! instructions and reads the clock. No user code runs under the mutex, and
+//! nothing runs in the background but timers.
+//!
+//! # Cancel safety
+//!
+//! A future that is dropped while it waits leaves the line; dropped after the grant
+//! it gives the permits back, exactly.
+//!
+//! # Clocks
+//!
+//! Tasks and threads go by tokio's clock, which outside of a runtime, or when it is
+//! not paused, is the system's. On the system's clock the timers of tasks are those
+//! of one thread of this library's own, which are some 0.1 ms late, and need no
+//! runtime; on a paused clock they are tokio's. (A clock that is paused while a
+//! caller waits is noticed when the line is next looked at. A thread outside of a
+//! runtime does not see its clock.)
+//!
+//! Schedules are kept in 64 bits of nanoseconds: 146 years after the first use in a
+//! process time stands still for its limiters, and they grant what has become due
+//! by then.
+//!
+//! ---
 //!
 //! # Algorithm
 //!
@@ -10,16 +83,16 @@
 //! as one instant, on integers ([`Gcra`]): a permit is a whole number of
 //! ticks at any rate, so the billionth grant at 7 a second is where arithmetic
 //! says. Around it a mutex and a line of waiters. A waiter takes nothing while
-//! it stands in line; when its turn has come, whoever looks at the line next
+//! it stands in line; when its turn has come, whatever looks at the line next
 //! grants it (its own timer, the timer of another waiter, a newcomer), and
 //! wakes it.
 //!
 //! *Late timers.* A timer is late, by 0.1 ms or by the grain of tokio's clock,
 //! and at 100,000 a second 0.1 ms is ten permits. What becomes due while
 //! waiters wait for a timer is released in one batch when it fires, as if at
-//! the time when it was due, up to [`Builder::catch_up`] (1 ms unless told)
+//! the time when it was due, up to [`Builder::catch_up`] (1 ms by default)
 //! back; so a rate far above the grain of the timer is kept, and the batches
-//! are no larger than that. Time in which nobody waited is never caught up
+//! are no larger than that. Time in which no caller waited is never caught up
 //! with: it fills the bucket up to the burst, and no further.
 //!
 //! # States of a waiter
@@ -34,15 +107,15 @@
 //! 1. *Window*: the grants in any window of length `t`, both ends counted, are
 //!    at most `burst + rate * (t + catch-up)`, to the nanosecond: see
 //!    [`Limiter::most_in`]. Permits that came back count as never granted.
-//! 2. *First come, first served*: nobody is granted while others wait.
-//! 3. *Nobody waits for another's poll*: each waiter has a timer of its own,
+//! 2. *First come, first served*: no newcomer is granted while others wait.
+//! 3. *No waiter waits for another's poll*: each waiter has a timer of its own,
 //!    set for its own turn as planned when it came, and grants all whose turn
 //!    has come before its own. A head that is held and not polled is granted
 //!    by the next, which is late by no more than the head's own share.
 //! 4. *The head's timer is never too late*: whenever the lock is free, the
 //!    head's timer is set for no later than its turn, or the head has been
 //!    woken to set it. Everything that can bring the turn forward (a refund,
-//!    somebody who leaves, a change of rate) ends with a look at the head.
+//!    a waiter that leaves, a change of rate) ends with a look at the head.
 //! 5. *Exact refund*: after permits came back, the schedule is what it would
 //!    be had they never been taken, to the nanosecond.
 //!
@@ -57,27 +130,8 @@
 //! Blocking (a mutex held for a few instructions; no user code under it).
 //! Wakers run after it is released. Nothing runs in the background but the
 //! timers. A compare-and-swap in place of the mutex would save nothing that
-//! shows: a permit at once costs what it does with governor on the same clock,
+//! shows: a permit without waiting costs what it does with governor on the same clock,
 //! and most of that is the clock (`benches/benches/rate.rs`).
-//!
-//! # Clocks
-//!
-//! Tasks and threads are told the time by tokio's clock, which outside of a
-//! runtime, or when it is not paused, is the system's. On the system's clock
-//! the timers of tasks are those of one thread of this library's own, which
-//! are some 0.1 ms late, and need no runtime; on a paused clock they are
-//! tokio's. (A clock that is paused while somebody waits is noticed at the next
-//! look. A thread outside of a runtime does not see its clock.)
-//!
-//! Schedules are kept in 64 bits of nanoseconds: 146 years after the first use
-//! in a process time stands still for its limiters, and they grant what has
-//! become due by then.
-//!
-//! # Cancellation
-//!
-//! A future that is dropped while it waits leaves the line; dropped after the
-//! grant it gives the permits back, exactly. Either way the next in line is
-//! looked at.
 //!
 //! # Model bounds
 //!

@@ -1,5 +1,64 @@
 //! Tasks that do not outlive their scope, and cleanup that runs.
 //!
+//! A [`scope`] runs a body and the tasks that the body spawns. However it ends, by
+//! return, error, panic, cancellation or drop, its tasks are stopped and joined
+//! first, and then its cleanups run, the last registered first.
+//!
+//! ```
+//! use selvedge::{outcome::Outcome, scope::scope};
+//!
+//! # #[tokio::main] async fn main() {
+//! let exit = scope::<&str>()
+//!     .on_exit("delete the temporary files", async { Ok(()) })
+//!     .run(|scope| async move {
+//!         scope.spawn(std::future::pending()); // stopped by its sibling's error
+//!         scope.spawn(async { Err("disk full") });
+//!         std::future::pending::<Result<(), _>>().await
+//!     })
+//!     .await;
+//! assert_eq!(exit.outcome, Outcome::Err("disk full"));
+//! assert_eq!(exit.cleanup[0].name, "delete the temporary files");
+//! assert!(exit.cleanup[0].outcome.is_ok());
+//! # }
+//! ```
+//!
+//! # Which form
+//!
+//! | wanted | use |
+//! |---|---|
+//! | tasks of any kind that end with their owner | [`Scope::spawn`] |
+//! | values of many futures | a [gather](crate::gather), inside of the scope or alone |
+//! | cleanup that waits for something | [`Builder::on_exit`], [`Scope::on_exit`] |
+//! | cleanup that does not wait | `Drop` |
+//! | a stop from outside | [`Builder::token`] |
+//! | time to finish before being dropped | [`Builder::grace`] |
+//!
+//! # What is promised
+//!
+//! * **Joined, then cleaned up.** The first cleanup starts when the body is dropped
+//!   and no child is alive. Each cleanup runs once, with a deadline of its own
+//!   ([`cleanup_within`](Builder::cleanup_within), five seconds by default).
+//! * **The first failure** of a child cancels the scope and is its outcome.
+//! * **Cancellation is never swallowed.** A scope whose token was cancelled before
+//!   its body ended has the outcome `Cancelled`, whatever the body returned (or the
+//!   failure of the child that caused it).
+//! * **Nested.** A scope or gather that began inside has ended before the scope
+//!   goes on, even if its future was dropped.
+//! * **A panic** of a body, a child, a cleanup, or of one's destructor, is an
+//!   outcome.
+//!
+//! Not promised: that a scope ends. A child that never returns from a poll holds up
+//! the join. No cleanup runs after the runtime was shut down, nor for a future that
+//! was given to `mem::forget`.
+//!
+//! # Cancel safety
+//!
+//! Dropping the future of [`Builder::run`] drops the body immediately. Joining and
+//! cleaning up go on in a task, for which the enclosing scope waits; without an
+//! enclosing scope the caller does not learn when they end.
+//!
+//! ---
+//!
 //! # Algorithm
 //!
 //! Structured concurrency (Smith's nurseries, 2018) over a
@@ -48,18 +107,6 @@
 //! first polled. It is known to the tasks of [`Scope::spawn`] and to the items
 //! of a gather, whose end is a guest in the same way. A task that was spawned
 //! on the runtime directly is not inside of any scope.
-//!
-//! # Progress
-//!
-//! A child or a cleanup that never returns from a poll holds up the join: the
-//! promise is that nothing runs on after the scope, not that it ends.
-//!
-//! # Cancellation
-//!
-//! Dropping the future of [`Builder::run`] drops the body immediately, and
-//! hands the rest of the sequence to a task that the enclosing scope waits
-//! for. If there is none, the caller does not learn when it ends. What nobody can promise: cleanup after the
-//! runtime was shut down, and cleanup of a future given to `mem::forget`.
 //!
 //! # Model bounds
 //!

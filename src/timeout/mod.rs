@@ -1,5 +1,60 @@
 //! Timeouts and deadlines that nest.
 //!
+//! [`with_timeout`] runs a future for a duration at most, [`with_deadline`] until an
+//! instant at most, and drops it then. Nested timeouts compose by minimum, and the
+//! error names the deadline that passed.
+//!
+//! ```
+//! use selvedge::timeout::{current, with_timeout};
+//! use std::time::Duration;
+//! use tokio::time::sleep;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! let secs = Duration::from_secs;
+//! let request = async {
+//!     let query = with_timeout(sleep(secs(60)), secs(10)).named("query");
+//!     query.await.map_err(|elapsed| elapsed.to_string())
+//! };
+//! let reply = with_timeout(request, secs(30)).named("request").await;
+//! assert_eq!(reply, Ok(Err("timed out: query of 10s passed".into())));
+//!
+//! // Code can read the deadline that it runs under.
+//! let left = with_timeout(async { current().unwrap().remaining() }, secs(5)).await;
+//! assert_eq!(left, Ok(secs(5)));
+//! # }
+//! ```
+//!
+//! # Which form
+//!
+//! | at the deadline | use |
+//! |---|---|
+//! | the future is dropped | [`with_timeout`], [`with_deadline`] |
+//! | it is asked to stop, and dropped after a grace | [`Timeout::or_grace`] |
+//! | it is handed back, and may go on | [`Timeout::or_detach`] |
+//! | closures on threads | [`offload::Pool::run_by`](crate::offload::Pool::run_by) |
+//! | blocking calls | `send_deadline`, `recv_deadline`, `acquire_timeout`, `acquire_deadline` |
+//!
+//! # What is promised
+//!
+//! * **Its own.** A timeout ends at its own deadline, whatever it is polled under.
+//! * **Ties.** A value that is ready in the poll in which the deadline is found to
+//!   have passed is returned: the result is the value or [`Elapsed`], and a value is
+//!   never lost to a timer that fired while it was being made.
+//! * **Never.** A deadline beyond what the clock can hold does not pass.
+//!
+//! Not promised: that a future which does not return from a poll is stopped.
+//! [`Elapsed::late_by`] and [`Timeout::on_overrun`] report it.
+//!
+//! # Cost
+//!
+//! The clock begins with the first poll. The future is polled first, and a timer is
+//! armed only if it is pending: a future that is ready costs no timer.
+//!
+//! # Cancel safety
+//!
+//! Dropping a timeout drops its future.
+//!
 //! # Whose deadline it is
 //!
 //! A deadline belongs to the future that was put under it: [`with_timeout`]
@@ -24,6 +79,8 @@
 //! Everything else ignores it. Tasks that are spawned, items that are
 //! gathered and closures that are offloaded read none, unless the caller hands
 //! them one.
+//!
+//! ---
 //!
 //! # Algorithm
 //!
@@ -61,12 +118,6 @@
 //! not; nor does one that always finds something ready, if what it finds
 //! comes from blocks that yield by tokio's budget, as those of this library
 //! and of tokio do.
-//!
-//! # Cancellation
-//!
-//! Dropping a timeout drops its future. At the deadline the future is dropped
-//! too ([`Timeout`]), given time to end ([`Timeout::or_grace`]), or handed
-//! back ([`Timeout::or_detach`]).
 //!
 //! # Model bounds
 //!
