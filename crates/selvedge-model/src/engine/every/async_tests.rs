@@ -10,6 +10,7 @@ use crate::time;
 use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof};
 use proptest::strategy::Strategy as Values;
 use proptest::test_runner::{Config, TestRunner};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -239,6 +240,48 @@ fn tasks_have_the_same_outcomes_as_in_the_plain_search() {
 #[test]
 fn tasks_have_the_same_outcomes_with_deadlines_at_any_step() {
     agree(false);
+}
+
+/// How often the body is polled by a task that wakes it twice, does something
+/// of its own after each, and ends, which wakes it too.
+async fn polls() -> u32 {
+    let (mut polls, mut ringer) = (0, None);
+    std::future::poll_fn(move |context| {
+        polls += 1;
+        let ringer = ringer.get_or_insert_with(|| {
+            let waker = context.waker().clone();
+            task::spawn(async move {
+                let own = AtomicU32::new(0);
+                for _ in 0..2 {
+                    own.load(SeqCst);
+                    waker.wake_by_ref();
+                }
+                own.load(SeqCst);
+            })
+        });
+        Pin::new(ringer).poll(context).map(|_| polls)
+    })
+    .await
+}
+
+/// A wake-up and the poll that it leads to touch the same thing: two wake-ups
+/// may be one poll, or two.
+#[test]
+fn a_poll_between_two_wake_ups_is_a_class_of_its_own() {
+    let settings = Settings {
+        steps: 5_000,
+        ordered: true,
+        panics_are_values: false,
+        unlock_steps: false,
+        closed: true,
+    };
+    let search = |strategy| {
+        found(strategy, settings.clone(), 3_000, || task::block_on_modelled(polls())).unwrap()
+    };
+    let all = search(Box::new(Dfs::new(u32::MAX)));
+    let some = search(Box::new(Every::new(true)));
+    assert_eq!(some.outcomes, all.outcomes);
+    assert_eq!(all.outcomes.len(), 3, "{:?}", all.outcomes);
 }
 
 /// For each rule of what tasks touch, a program that needs it.
