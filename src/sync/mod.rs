@@ -47,6 +47,9 @@ mod backend;
 #[path = "std.rs"]
 mod backend;
 
+#[cfg(not(loom))]
+mod plain;
+
 pub use backend::{Arc, Condvar, Mutex, MutexGuard, atomic, cell, future, hint, thread};
 pub(crate) use backend::{const_new, local_key};
 

@@ -1,5 +1,7 @@
 //! The harness: std's outside of a model, steps of it inside.
 
+// The harness has steps at locks and atomics only.
+pub use super::plain::cell;
 pub use std::sync::Arc;
 
 pub use selvedge_model::sync::atomic;
@@ -107,39 +109,18 @@ pub mod thread {
     }
 }
 
-/// Shared mutable cells; the harness has steps at locks and atomics only.
-pub mod cell {
-    /// A [`std::cell::UnsafeCell`] with loom's shape.
-    #[derive(Debug, Default)]
-    #[repr(transparent)]
-    pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
-
-    impl<T> UnsafeCell<T> {
-        /// A new cell.
-        pub const fn new(value: T) -> Self {
-            Self(std::cell::UnsafeCell::new(value))
-        }
-
-        /// Reads through a shared pointer, valid during the call.
-        pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
-            f(self.0.get())
-        }
-
-        /// Writes through an exclusive pointer, valid during the call.
-        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
-            f(self.0.get())
-        }
-
-        /// The value itself.
-        pub fn into_inner(self) -> T {
-            self.0.into_inner()
-        }
-    }
-}
-
 /// Running one future on the current thread.
 pub mod future {
-    pub use selvedge_model::private::block_on;
+    use selvedge_model::private;
+
+    /// Polls `future` to its end on this thread, a task of the model inside of one.
+    #[track_caller]
+    pub fn block_on<F: Future>(future: F) -> F::Output {
+        if private::inside() {
+            return private::block_on(future);
+        }
+        super::super::plain::future::block_on(future)
+    }
 }
 
 /// Spinning.

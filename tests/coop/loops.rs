@@ -208,7 +208,7 @@ pub(super) fn loops() -> Vec<(&'static str, Endless)> {
                 let items = std::iter::repeat_with(|| async { Ok::<_, ()>(1) });
                 let mut stream = gather(items).window(nz!(100_000)).stream();
                 while start.elapsed() < PATIENCE {
-                    assert!(stream.next().await.unwrap().is_ok());
+                    assert!(StreamExt::next(&mut stream).await.unwrap().is_ok());
                 }
             })
         }),

@@ -35,32 +35,10 @@ mod modelled {
         false
     }
 
-    /// Runs a future on the thread that calls.
+    /// Runs a future on the calling thread of a model.
     #[cfg(feature = "tokio")]
     #[track_caller]
     pub fn block_on<F: Future>(future: F) -> F::Output {
-        use std::sync::Arc;
-        use std::task::{Context, Poll, Wake, Waker};
-
-        struct Unpark(std::thread::Thread);
-
-        impl Wake for Unpark {
-            fn wake(self: Arc<Self>) {
-                self.0.unpark();
-            }
-        }
-
-        if engine::inside() {
-            return crate::task::block_on_modelled(future);
-        }
-        let mut future = std::pin::pin!(future);
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut context = Context::from_waker(&waker);
-        loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                return output;
-            }
-            std::thread::park();
-        }
+        crate::task::block_on_modelled(future)
     }
 }
