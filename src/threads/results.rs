@@ -39,6 +39,11 @@ pub struct Results<'r, R> {
 /// What [`Results`] needs of a [`Driver`], whose type names the source and the
 /// closure: one dynamic call a chunk.
 pub(super) trait Drive<R> {
+    /// The next result, if it is to be had without more ado; `None` says
+    /// nothing.
+    fn one(&mut self) -> Option<R> {
+        None
+    }
     fn refill(&mut self) -> Refill<R>;
     fn stop(&mut self);
 }
@@ -86,7 +91,13 @@ impl<R> Iterator for Results<'_, R> {
 
     #[inline]
     fn next(&mut self) -> Option<R> {
-        match self.entry()? {
+        if let Some(result) = self.current.next() {
+            return Some(result);
+        }
+        if let Some(result) = self.driver.one() {
+            return Some(result);
+        }
+        match self.entry_after_refill()? {
             Ok(result) => Some(result),
             Err(payload) => payload.resume(),
         }

@@ -190,3 +190,58 @@ fn an_early_end_waits_for_the_source() {
         assert!(!in_source.into_inner(), "{threads:?}");
     }
 }
+
+/// So many that they are known to be quick, and are done one by one.
+const QUICK: u64 = 5_000;
+
+/// Counts, and may panic at [`QUICK`] and when it is dropped.
+struct Counting<'a> {
+    next: u64,
+    panics: bool,
+    _alive: Alive<'a>,
+}
+
+impl Iterator for Counting<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let next = self.next;
+        if self.panics && next == QUICK {
+            panic_any("dry");
+        }
+        self.next += 1;
+        Some(next)
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        if self.panics {
+            panic_any("gone");
+        }
+    }
+}
+
+/// Whether an item or the source panics, the results before it come first and
+/// none after it. The source is gone then, and its destructor's panic, which
+/// came second, is not heard.
+#[test]
+fn a_panic_among_quick_items_keeps_its_place() {
+    for threads in setups() {
+        for panics in [false, true] {
+            let alive = AtomicI64::new(0);
+            let source = Counting { next: 0, panics, _alive: Alive::new(&alive) };
+            let f = |n| if n == QUICK { panic_any("bad") } else { n };
+            threads.stream(source, f, |mut results| {
+                for n in 0..QUICK {
+                    assert_eq!(results.next(), Some(n), "{threads:?}");
+                }
+                let caught = catch_unwind(AssertUnwindSafe(|| results.next().is_some()));
+                let said = message(&*caught.unwrap_err()).to_owned();
+                assert_eq!(said, if panics { "dry" } else { "bad" }, "{threads:?}");
+                assert_eq!(results.next(), None, "{threads:?}");
+            });
+            assert_eq!(alive.into_inner(), 0);
+        }
+    }
+}
