@@ -1,6 +1,7 @@
 //! The form of tasks: `--async` and `--per-second`.
 
 use crate::watch::Watch;
+use anyhow::Context;
 use clap::Args;
 use selvedge::cancel::Token;
 use selvedge::nz;
@@ -16,7 +17,7 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 pub(crate) struct Flowing {
     /// Parse and transform each line in tasks of its own, as one does where a
-    /// stage waits for something. Same output; Ctrl-C prints what is done.
+    /// stage waits for something. Same output.
     #[arg(long)]
     r#async: bool,
 
@@ -41,6 +42,7 @@ pub(crate) struct Common {
     pub(crate) overflow: Overflow,
     pub(crate) malformed_at_most: Option<u64>,
     pub(crate) within: Option<Duration>,
+    pub(crate) token: Token,
 }
 
 /// How often the bar moves.
@@ -61,23 +63,17 @@ impl Flowing {
         if let Some(workers) = workers {
             runtime.worker_threads(workers.get());
         }
-        let runtime = runtime.enable_all().build()?;
-        let (token, meter) = (Token::new(), Meter::new());
+        let runtime = runtime.enable_all().build().context("cannot start the threads")?;
+        let meter = Meter::new();
         let overflow = common.overflow;
-        let flow = self.flow(common).token(token.clone()).meter(&meter);
+        let flow = self.flow(common).meter(&meter);
         let report = runtime.block_on(async {
             let mut run = std::pin::pin!(flow.totals(overflow));
             let mut tick = tokio::time::interval(TICK);
-            // One for the whole run: none is missed between two.
-            let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
             loop {
                 tokio::select! {
                     report = &mut run => break report,
                     _ = tick.tick() => watch.see_stages(&meter.stages()),
-                    heard = &mut interrupt, if !token.is_cancelled() => {
-                        heard.expect("signals can be heard");
-                        token.cancel_because("interrupted");
-                    }
                 }
             }
         });
@@ -87,9 +83,9 @@ impl Flowing {
     }
 
     fn flow(&self, common: Common) -> Flow<(String, i64)> {
-        let Common { inputs, max_line, factor, malformed_at_most, within, .. } = common;
+        let Common { inputs, max_line, factor, malformed_at_most, within, token, .. } = common;
         let (latency, bound) = (self.latency, Bound::new(self.at_once));
-        let mut flow = Flow::inputs(inputs, max_line).keep_going();
+        let mut flow = Flow::inputs(inputs, max_line).keep_going().token(token);
         if let Some(rate) = self.per_second {
             let limiter = Arc::new(Limiter::per_second(rate));
             // One lane: the lines stand in line in their own order.

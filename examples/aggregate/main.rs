@@ -10,6 +10,8 @@ mod flowing;
 #[cfg(not(loom))]
 mod output;
 #[cfg(not(loom))]
+mod signals;
+#[cfg(not(loom))]
 mod watch;
 
 /// Under loom there is nothing to run.
@@ -24,9 +26,10 @@ fn main() -> std::process::ExitCode {
 #[cfg(not(loom))]
 mod cli {
     use crate::flowing::{Common, Flowing};
-    use crate::{output, watch::Watch};
+    use crate::{output, signals, watch::Watch};
     use anyhow::Context;
     use clap::Parser;
+    use selvedge::cancel::Token;
     use selvedge::pipeline::{Input, Overflow, Pipeline, Report, times};
     use std::ffi::OsString;
     use std::io::{self, Write};
@@ -41,16 +44,20 @@ mod cli {
     /// and equal totals in order of their keys. A line that is not of that
     /// form (an empty line too) is counted and left out, and the first few are
     /// shown on standard error. A file that cannot be read is reported there
-    /// too: the totals are of all others, and the exit code is 1.
+    /// too: the totals are of all others, and the exit code is 1. It is 1 also
+    /// if no line was of that form.
+    ///
+    /// Ctrl-C and SIGTERM print the totals so far, and the exit code is 3; a
+    /// second one ends it without.
     #[derive(Debug, Parser)]
-    #[command(name = "aggregate")]
+    #[command(name = "aggregate", version)]
     struct Args {
         /// Files to read, in turn; `-` is standard input, and so is no file.
         #[arg(value_name = "FILE")]
         files: Vec<OsString>,
 
         /// Threads that parse [default: one a core]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = workers)]
         workers: Option<NonZeroUsize>,
 
         /// Multiply every value by this.
@@ -87,12 +94,24 @@ mod cli {
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         within: Option<Duration>,
 
-        /// Say on standard error what each stage has done.
+        /// Say on standard error how many lines are done, while they are, and
+        /// at the end what each stage has done.
         #[arg(long)]
         stages: bool,
 
         #[command(flatten)]
         flowing: Flowing,
+    }
+
+    /// More threads than this are of no use to anybody.
+    const MOST_WORKERS: usize = 1024;
+
+    fn workers(text: &str) -> Result<NonZeroUsize, String> {
+        let workers: NonZeroUsize = text.parse().map_err(|error| format!("{error}"))?;
+        if workers.get() > MOST_WORKERS {
+            return Err(format!("at most {MOST_WORKERS} are possible"));
+        }
+        Ok(workers)
     }
 
     /// The exit code of a run that did not reach the end of its input.
@@ -130,11 +149,14 @@ mod cli {
     }
 
     fn run(args: &Args) -> anyhow::Result<ExitCode> {
-        let mut watch = Watch::new(&args.files);
+        let mut watch = Watch::new(&args.files, args.stages);
+        let token = Token::new();
+        signals::cancel(&token).context("cannot listen for Ctrl-C")?;
+        let common = common(args, token);
         let report = if args.flowing.is_wanted() {
-            args.flowing.run(args.workers, common(args), &mut watch)
+            args.flowing.run(args.workers, common, &mut watch)
         } else {
-            in_blocks(args, &mut watch)
+            in_blocks(args, common, &mut watch)
         };
         watch.clear();
         let report = report?;
@@ -153,6 +175,10 @@ mod cli {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             printed => printed.context("cannot print the totals")?,
         }
+        let (lines, malformed) = (report.read.lines, report.read.malformed);
+        if lines > 0 && lines == malformed && report.stopped.is_none() {
+            anyhow::bail!("no line is of the form key:value, of {lines}");
+        }
         Ok(match &report.stopped {
             None if report.unreadable.is_empty() => ExitCode::SUCCESS,
             None => ExitCode::FAILURE,
@@ -163,7 +189,7 @@ mod cli {
         })
     }
 
-    fn common(args: &Args) -> Common {
+    fn common(args: &Args, token: Token) -> Common {
         Common {
             inputs: inputs(&args.files),
             max_line: args.max_line,
@@ -171,13 +197,14 @@ mod cli {
             overflow: args.overflow.into(),
             malformed_at_most: args.malformed_at_most,
             within: args.within,
+            token,
         }
     }
 
-    fn in_blocks(args: &Args, watch: &mut Watch) -> anyhow::Result<Report> {
-        let common = common(args);
+    fn in_blocks(args: &Args, common: Common, watch: &mut Watch) -> anyhow::Result<Report> {
         let mut pipeline = Pipeline::key_value()
             .keep_going()
+            .token(common.token)
             .transform(times(common.factor))
             .overflow(common.overflow)
             .max_line(common.max_line);
@@ -195,12 +222,27 @@ mod cli {
 
     fn inputs(files: &[OsString]) -> Vec<Input> {
         if files.is_empty() {
-            return vec![Input::stdin()];
+            return vec![stdin()];
         }
         let input = |file: &OsString| match file.to_str() {
-            Some("-") => Input::stdin(),
+            Some("-") => stdin(),
             _ => Input::file(file),
         };
         files.iter().map(input).collect()
+    }
+
+    /// Nothing else reads it, so it may be asked whether there is anything.
+    #[cfg(unix)]
+    fn stdin() -> Input {
+        use std::os::fd::AsFd;
+        match io::stdin().as_fd().try_clone_to_owned() {
+            Ok(descriptor) => Input::descriptor("standard input", descriptor),
+            Err(_) => Input::stdin(),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn stdin() -> Input {
+        Input::stdin()
     }
 }

@@ -6,7 +6,7 @@ mod program;
 use program::{Ran, command, feed};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -82,8 +82,8 @@ fn each_kind_of_malformed_line_is_located_and_explained() {
 
 #[test]
 fn the_first_few_malformed_lines_stand_for_the_rest() {
-    let ran = run(&[], &b"bad\n".repeat(25));
-    assert_eq!(ran.code, Some(0));
+    let ran = run(&[], &[&b"bad\n".repeat(25), &b"a:1\n"[..]].concat());
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "a:1\n"));
     assert_eq!(ran.err.lines().count(), 12);
     assert!(ran.err.contains("aggregate: and 15 more\n"), "{}", ran.err);
 }
@@ -186,8 +186,8 @@ fn a_deadline_ends_a_line_without_an_end() {
 #[test]
 fn binary_input_is_malformed_lines_and_no_crash() {
     // Every byte value, in an order that repeats late.
-    let binary: Vec<u8> =
-        (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let byte = |i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
+    let binary: Vec<u8> = b"a:1\n".iter().copied().chain((0..300_000).map(byte)).collect();
     let lines = binary.split_inclusive(|&byte| byte == b'\n').count();
     let ran = run(&["--json"], &binary);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
@@ -206,6 +206,7 @@ fn bad_arguments_are_refused() {
     for (args, complaint) in [
         (["--workers", "0"], "invalid value '0' for '--workers <N>'"),
         (["--factor", "x"], "invalid value 'x' for '--factor <N>'"),
+        (["--workers", "100000"], "invalid value '100000' for '--workers <N>': at most 1024"),
         (["--max-line", "0"], "invalid value '0' for '--max-line <BYTES>'"),
         (["--top", "-1"], "unexpected argument '-1'"),
     ] {
@@ -325,7 +326,9 @@ fn lines_are_taken_in_no_faster_than_told() {
     let elapsed = start.elapsed();
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "a:11\n"));
     assert!(elapsed.as_secs_f64() >= 10.0 / 50.0 * 0.9, "{elapsed:?}");
-    let stages: Vec<_> = ran.err.lines().filter_map(|it| it.split(',').next()).collect();
+    let at_last = |line: &&str| !line.ends_with(" lines so far");
+    let stages: Vec<_> =
+        ran.err.lines().filter(at_last).filter_map(|it| it.split(',').next()).collect();
     assert_eq!(
         stages,
         ["source", "intake", "parse", "transform", "aggregate"]
@@ -379,24 +382,77 @@ fn too_many_malformed_lines_are_an_error() {
     }
 }
 
-/// Interrupted while it waits for a pipe that nobody writes to.
-#[cfg(target_os = "linux")]
 #[test]
-fn an_interrupt_prints_what_is_done() {
-    let mut child = command("aggregate", &["--async"]).spawn().expect("it starts");
-    let stdin = child.stdin.take().expect("it was asked for");
-    // SIGINT is 2, the second bit, once it is listened for.
-    let listens = |status: String| {
+fn no_record_at_all_is_an_error() {
+    for form in [&[][..], &["--async"], &["--json"]] {
+        let ran = run(form, b"bad\nworse\n");
+        assert_eq!(ran.code, Some(1));
+        let last = ran.err.lines().last();
+        assert_eq!(last, Some("aggregate: no line is of the form key:value, of 2"), "{}", ran.err);
+    }
+}
+
+/// Waits until a signal is listened for: 2 is SIGINT, 15 SIGTERM.
+#[cfg(target_os = "linux")]
+fn listens(pid: u32, signal: u32) {
+    let catches = |status: String| {
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        u64::from_str_radix(caught.expect("Linux says").trim(), 16).expect("a mask") & 2 != 0
+        let mask = u64::from_str_radix(caught.expect("Linux says").trim(), 16).expect("a mask");
+        mask & 1 << (signal - 1) != 0
     };
-    while !listens(fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs")) {
+    while !catches(fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs")) {
         std::thread::yield_now();
     }
-    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+}
+
+#[cfg(target_os = "linux")]
+fn kill(pid: u32, signal: u32) {
+    let args = [format!("-{signal}"), pid.to_string()];
+    let kill = std::process::Command::new("kill").args(args).status();
     assert!(kill.expect("it is there").success());
-    let ran = Ran::from(child.wait_with_output().expect("it ends"));
-    drop(stdin);
-    assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""));
-    assert_eq!(ran.err, "aggregate: stopped after 0 lines: cancelled: interrupted\n");
+}
+
+/// Told while it waits for a pipe that stays open: what came before is shown
+/// and counts.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_prints_what_is_done() {
+    for form in [&[][..], &["--workers", "1"], &["--async"]] {
+        for (signal, name) in [(2, "interrupted"), (15, "terminated")] {
+            for lines in [0_u64, 6] {
+                let mut child =
+                    command("aggregate", &["--stages"]).args(form).spawn().expect("it starts");
+                let mut stdin = child.stdin.take().expect("it was asked for");
+                listens(child.id(), signal);
+                let mut err =
+                    std::io::BufReader::new(child.stderr.take().expect("it was asked for"));
+                let mut said = String::new();
+                for line in 1..=lines {
+                    stdin.write_all(b"a:1\n").expect("it reads");
+                    said.clear();
+                    err.read_line(&mut said).expect("it says something");
+                    assert_eq!(said, format!("aggregate: {line} lines so far\n"));
+                }
+                stdin.write_all(b"b:1, not to its end").expect("it reads");
+                kill(child.id(), signal);
+                said.clear();
+                err.read_to_string(&mut said).expect("it ends");
+                let ran = Ran::from(child.wait_with_output().expect("it ends"));
+                drop(stdin);
+                let total = if lines == 0 { "" } else { "a:6\n" };
+                assert_eq!((ran.code, ran.out.as_str()), (Some(3), total), "{form:?}: {said}");
+                let last = said.lines().last().expect("it says so");
+                assert_eq!(
+                    last,
+                    format!("aggregate: stopped after {lines} lines: cancelled: {name}")
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn it_has_a_version() {
+    let ran = run(&["--version"], b"");
+    assert_eq!((ran.code, ran.out.starts_with("aggregate 0.")), (Some(0), true), "{}", ran.out);
 }

@@ -1,55 +1,11 @@
 //! Inputs cut into blocks of whole lines, in bounded memory.
 
+use super::input::{Input, Ready, Source};
 use crate::sync::Mutex;
 use memchr::{memchr, memrchr};
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
-
-/// Something to read lines from: a name for messages, and how to open it.
-///
-/// It is opened when its turn comes and closed when it has been read.
-#[must_use]
-pub struct Input {
-    name: Arc<str>,
-    open: Open,
-}
-
-type Open = Box<dyn FnOnce() -> io::Result<Box<dyn Read>> + Send>;
-
-impl Input {
-    /// The file at `path`.
-    pub fn file(path: impl AsRef<Path>) -> Self {
-        let path = path.as_ref().to_owned();
-        let name = path.display().to_string().into();
-        Self { name, open: Box::new(move || Ok(Box::new(File::open(path)?))) }
-    }
-
-    /// The standard input of this process.
-    pub fn stdin() -> Self {
-        Self::reader("standard input", io::stdin())
-    }
-
-    /// A reader that is already open. It is asked for large reads, so it needs
-    /// no buffer of its own.
-    pub fn reader(name: &str, reader: impl Read + Send + 'static) -> Self {
-        Self { name: name.into(), open: Box::new(move || Ok(Box::new(reader))) }
-    }
-
-    /// What messages call it.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl fmt::Debug for Input {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Input").field(&self.name).finish()
-    }
-}
+use std::time::Duration;
 
 /// Bytes, of which the first `len` count. The rest is kept initialised so that
 /// a buffer that is used again is not cleared again.
@@ -77,27 +33,38 @@ impl Buffer {
         }
     }
 
-    /// Reads `more` bytes, fewer only at the end of the input or if it is to
-    /// stop, which it asks before each read.
+    /// Reads `more` bytes, fewer at the end of the input, where the next read
+    /// would wait, and if it is to stop, which it asks before each read.
     fn fill(
         &mut self,
-        reader: &mut dyn Read,
+        source: &mut dyn Source,
         more: usize,
         stop: &mut dyn FnMut() -> bool,
     ) -> io::Result<End> {
         let target = self.len.saturating_add(more);
+        let mut short = false;
         while self.len < target {
             if stop() {
                 return Ok(End::Stopped);
+            }
+            // What has been read is handed on before anything is waited for.
+            match source.ready(if short { Duration::ZERO } else { PATIENCE }) {
+                Ready::Yes => {}
+                Ready::Unknown if !short => {}
+                Ready::Unknown => return Ok(End::Ahead),
+                Ready::No => return Ok(if short { End::Ahead } else { End::Idle }),
             }
             if self.len == self.bytes.len() || self.bytes.len() < target.min(LARGEST_STEP) {
                 // A block may be larger than all that there is to read.
                 self.room_for((target - self.len).min(self.len.max(LARGEST_STEP)));
             }
             let target = target.min(self.bytes.len());
-            match reader.read(&mut self.bytes[self.len..target]) {
+            match source.read(&mut self.bytes[self.len..target]) {
                 Ok(0) => return Ok(End::Reached),
-                Ok(read) => self.len += read,
+                Ok(read) => {
+                    self.len += read;
+                    short = self.len < target;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -106,12 +73,17 @@ impl Buffer {
     }
 }
 
+/// How long a run that waits for its input may hear of nothing else.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// Room that is made for bytes before any of them are there.
 const LARGEST_STEP: usize = 1 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Ahead,
+    /// There has been nothing to read for a while.
+    Idle,
     Reached,
     /// The input cannot be read any further.
     Failed,
@@ -153,6 +125,9 @@ pub(super) enum Body {
     Lines(Buffer),
     /// One line that was too long to hold.
     TooLong,
+    /// Nothing, after a while in which there was nothing to read: an occasion
+    /// to see to what else there is to do.
+    Idle,
     /// The input could not be opened, or be read any further: the block's
     /// offset is where the line starts that was not read to its end.
     Failed(io::Error),
@@ -181,7 +156,7 @@ pub(super) struct Blocks<'a, I, S> {
 
 struct Current {
     name: Arc<str>,
-    reader: Box<dyn Read>,
+    source: Box<dyn Source>,
     first: bool,
     /// Where `carry` starts.
     offset: u64,
@@ -210,15 +185,27 @@ impl<'a, I: Iterator<Item = Input>, S: FnMut() -> bool> Blocks<'a, I, S> {
     }
 
     fn open_next(&mut self) -> Option<Current> {
-        let Input { name, open } = self.inputs.next()?;
+        let (name, opened) = self.inputs.next()?.open();
         let (first, offset) = (true, 0);
-        Some(match open() {
-            Ok(reader) => Current { name, reader, first, offset, end: End::Ahead, failed: None },
+        Some(match opened {
+            Ok(source) => Current { name, source, first, offset, end: End::Ahead, failed: None },
             Err(error) => {
-                let (reader, failed) = (Box::new(io::empty()), Some(error));
-                Current { name, reader, first, offset, end: End::Failed, failed }
+                let nothing = Input::reader("", io::empty()).open().1;
+                let source = nothing.expect("it is open");
+                Current { name, source, first, offset, end: End::Failed, failed: Some(error) }
             }
         })
+    }
+
+    /// The lines that were read with one that was too long, and not handed on
+    /// when the run is to stop.
+    fn last(&mut self) -> Option<Block> {
+        self.over = true;
+        let Current { name, first, offset, .. } = self.current.take()?;
+        let end = memrchr(b'\n', &self.carry)? + 1;
+        let mut buffer = self.spare.take();
+        buffer.set(&self.carry[..end]);
+        Some(Block { input: name, first, offset, size: end as u64, body: Body::Lines(buffer) })
     }
 }
 
@@ -226,8 +213,11 @@ impl<I: Iterator<Item = Input>, S: FnMut() -> bool> Iterator for Blocks<'_, I, S
     type Item = Block;
 
     fn next(&mut self) -> Option<Block> {
-        if self.over || (self.stop)() {
+        if self.over {
             return None;
+        }
+        if (self.stop)() {
+            return self.last();
         }
         loop {
             let mut current = match self.current.take() {
@@ -242,6 +232,10 @@ impl<I: Iterator<Item = Input>, S: FnMut() -> bool> Iterator for Blocks<'_, I, S
                     Ok(Some(Cut::TooLong { size })) => {
                         self.spare.give(buffer);
                         (size, Body::TooLong)
+                    }
+                    Ok(Some(Cut::Nothing)) => {
+                        self.spare.give(buffer);
+                        (0, Body::Idle)
                     }
                     Ok(None) => {
                         self.spare.give(buffer);
@@ -266,11 +260,12 @@ impl<I: Iterator<Item = Input>, S: FnMut() -> bool> Iterator for Blocks<'_, I, S
                 };
             let block = Block {
                 input: Arc::clone(&current.name),
-                first: std::mem::take(&mut current.first),
+                first: current.first && !matches!(body, Body::Idle),
                 offset: current.offset,
                 size,
                 body,
             };
+            current.first &= matches!(block.body, Body::Idle);
             current.offset += size;
             self.current = Some(current);
             return Some(block);
@@ -344,7 +339,11 @@ fn newline_bits(chunk: &[u8; CHUNK]) -> u64 {
 /// What was cut from the input.
 enum Cut {
     Lines,
-    TooLong { size: u64 },
+    /// There was nothing to read.
+    Nothing,
+    TooLong {
+        size: u64,
+    },
 }
 
 impl Current {
@@ -361,7 +360,7 @@ impl Current {
         carry.clear();
         let mut searched = 0;
         loop {
-            if self.end == End::Ahead {
+            if matches!(self.end, End::Ahead | End::Idle) {
                 // The first read tops the carried bytes up to a block.
                 let more = block_size.saturating_sub(buffer.len).max(block_size.div_ceil(2));
                 self.read(buffer, more, stop);
@@ -375,6 +374,10 @@ impl Current {
             searched = buffer.len;
             match self.end {
                 End::Ahead => {}
+                End::Idle => {
+                    carry.extend_from_slice(buffer.filled());
+                    return Ok(Some(Cut::Nothing));
+                }
                 End::Reached => return Ok((buffer.len > 0).then_some(Cut::Lines)),
                 End::Failed | End::Stopped => return self.failed.take().map_or(Ok(None), Err),
             }
@@ -386,7 +389,7 @@ impl Current {
     }
 
     fn read(&mut self, buffer: &mut Buffer, more: usize, stop: &mut dyn FnMut() -> bool) {
-        self.end = buffer.fill(&mut *self.reader, more, stop).unwrap_or_else(|error| {
+        self.end = buffer.fill(&mut *self.source, more, stop).unwrap_or_else(|error| {
             self.failed = Some(error);
             End::Failed
         });
@@ -401,7 +404,7 @@ impl Current {
         stop: &mut dyn FnMut() -> bool,
     ) -> io::Result<Option<Cut>> {
         let mut size = buffer.len as u64;
-        while self.end == End::Ahead {
+        while matches!(self.end, End::Ahead | End::Idle) {
             buffer.len = 0;
             self.read(buffer, block_size, stop);
             if let Some(newline) = memchr(b'\n', buffer.filled()) {
@@ -413,7 +416,7 @@ impl Current {
         }
         match self.end {
             End::Failed | End::Stopped => self.failed.take().map_or(Ok(None), Err),
-            End::Ahead | End::Reached => Ok(Some(Cut::TooLong { size })),
+            End::Ahead | End::Idle | End::Reached => Ok(Some(Cut::TooLong { size })),
         }
     }
 }

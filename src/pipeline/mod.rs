@@ -66,11 +66,13 @@
 //! A run ends at the end of its input or at its first failure, whichever comes
 //! first; work that is in flight at a failure is finished and thrown away. A
 //! cancelled [`token`](Pipeline::token) or a passed deadline is looked for
-//! before each block and before each read: nothing more is read, blocks in
-//! flight are finished, and the run returns what it has done. A line that was
-//! not read to its end does not count. A read that blocks is not cut short.
+//! before each block and before each read, and while a read would wait: nothing
+//! more is read, what was read is finished, and the run returns what it has
+//! done. A line that was not read to its end does not count. A read that blocks
+//! all the same is not cut short; see [slow inputs](Input#slow-inputs).
 
 pub mod flow;
+mod input;
 mod lines;
 mod meter;
 mod parse;
@@ -81,7 +83,7 @@ mod totals;
 mod work;
 
 pub use flow::{Bound, Flow};
-pub use lines::Input;
+pub use input::Input;
 pub use meter::{Meter, StageCounts};
 pub use parse::{Parsed, Reason, Record, key_value};
 pub use report::{Error, Location, Malformed, Progress, Report, Stopped, Unreadable};
@@ -92,7 +94,7 @@ use crate::guard::{self, Returned, Surfacing};
 use crate::outcome::TimedOut;
 use crate::sync::time;
 use crate::threads::Threads;
-use lines::{Blocks, Spare};
+use lines::{Blocks, Body, Spare};
 use meter::Gauge;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -209,8 +211,8 @@ where
         self
     }
 
-    /// How many bytes are read and handed to a worker at a time: 256 KiB
-    /// unless told. Changes the speed and no result.
+    /// How many bytes are read and handed to a worker at a time, if there are so
+    /// many: 256 KiB unless told. Changes the speed and no result.
     pub fn block_size(mut self, bytes: NonZeroUsize) -> Self {
         self.block_size = bytes;
         self
@@ -291,8 +293,9 @@ where
         self.run_with(inputs, |_| {})
     }
 
-    /// [`run`](Self::run), telling `progress` after each block how far it has
-    /// come. `progress` is called on the calling thread.
+    /// [`run`](Self::run), telling `progress` how far it has come: after each
+    /// block, and now and then while an input is [waited for](Input#slow-inputs).
+    /// `progress` is called on the calling thread.
     ///
     /// # Errors
     ///
@@ -350,7 +353,9 @@ where
         let blocks = std::iter::from_fn(|| {
             let busy = gauges[0].begin();
             let block = blocks.next()?;
-            busy.done();
+            if !matches!(block.body, Body::Idle) {
+                busy.done();
+            }
             Some(block)
         });
         let ended = Threads::new()

@@ -32,6 +32,14 @@ pub(super) struct BlockReport {
     unreadable: Option<Unreadable>,
 }
 
+impl BlockReport {
+    /// Of a block without a line or a failure.
+    fn nothing() -> Self {
+        let (first, counts) = (false, Progress::default());
+        Self { first, counts, samples: Vec::new(), panicked: None, unreadable: None }
+    }
+}
+
 impl<P, T> Worker<'_, P, T>
 where
     P: for<'r> Fn(&'r str) -> Parsed<'r>,
@@ -39,6 +47,9 @@ where
 {
     /// Parses, transforms and adds the lines of a block.
     pub(super) fn work(&self, block: Block) -> BlockReport {
+        if matches!(block.body, Body::Idle) {
+            return BlockReport::nothing();
+        }
         let busy = self.gauge.begin();
         let Block { input, first, offset, size, body } = block;
         let mut found = Found {
@@ -59,13 +70,13 @@ where
                 found.malformed(b"", Reason::TooLong(self.max_line));
                 Ok(())
             }
-            Body::Failed(_) => Ok(()),
+            Body::Failed(_) | Body::Idle => Ok(()),
         };
         let panicked = ended.err().map(|panic| (found.here(), panic));
         let mut unreadable = None;
         match body {
             Body::Lines(buffer) => self.spare.give(buffer),
-            Body::TooLong => {}
+            Body::TooLong | Body::Idle => {}
             Body::Failed(source) => {
                 // It is in the line after those that were read.
                 let at = Location { line: 1, ..found.here() };

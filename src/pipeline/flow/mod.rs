@@ -81,7 +81,7 @@ mod running;
 mod source;
 mod stage;
 
-use super::lines::Input;
+use super::input::Input;
 use super::meter::{self, Gauge, Meter};
 use super::report::{Error, Report, Stopped};
 use super::totals::{Adder, Gatherer, Overflow};

@@ -1,7 +1,8 @@
 //! Where lines come from, and how they get their numbers.
 
 use super::super::Reason;
-use super::super::lines::{Blocks, Body, Input, Spare};
+use super::super::input::Input;
+use super::super::lines::{Blocks, Body, Spare};
 use super::super::meter::Gauge;
 use super::super::report::Location;
 use super::super::work::excerpt;
@@ -210,6 +211,7 @@ fn blocks(
                     spare.give(buffer);
                     sent
                 }
+                Body::Idle => Ok(()),
                 Body::TooLong => outlet.send_from(working, block.size, too_long(max_line)),
                 Body::Failed(source) if keep_going => {
                     outlet.send_from(working, 0, Err(Fault::Input(source)))
