@@ -89,7 +89,9 @@ impl std::error::Error for UnknownBackend {}
 ///
 /// With the message of the panic of the lowest index, whatever the backend.
 /// With [`Backend::Process`] also if a task takes its process down, or if
-/// workers cannot be had: on other systems than Linux, for instance.
+/// workers cannot be had: on other systems than Linux, for instance, or where
+/// the process has no descriptors left. [`try_concurrent_map`] returns all of
+/// that as an error.
 ///
 /// ```
 /// use selvedge::map::{Backend, concurrent_map};

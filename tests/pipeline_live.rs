@@ -129,16 +129,22 @@ fn a_deadline_ends_a_run_whose_named_pipe_nobody_writes_to() {
     let path = folder.path().join("fifo");
     let made = std::process::Command::new("mkfifo").arg(&path).status();
     assert!(made.unwrap().success());
-    let (_guard, gone) = mpsc::channel::<()>();
-    let opener = path.clone();
-    std::thread::spawn(move || {
-        if gone.recv_timeout(EVER) == Err(mpsc::RecvTimeoutError::Timeout) {
-            drop(std::fs::OpenOptions::new().write(true).open(opener));
+    let (guard, gone) = mpsc::channel::<()>();
+    let opener = std::thread::spawn({
+        let path = path.clone();
+        move || {
+            let late = gone.recv_timeout(EVER) == Err(mpsc::RecvTimeoutError::Timeout);
+            if late {
+                drop(std::fs::OpenOptions::new().write(true).open(path));
+            }
+            late
         }
     });
     let within = Duration::from_millis(100);
     let report = Pipeline::key_value().within(within).run([Input::file(&path)]).unwrap();
     assert!(matches!(report.stopped, Some(Stopped::TimedOut(_))), "{:?}", report.stopped);
+    drop(guard);
+    assert!(!opener.join().unwrap(), "it waited for a writer");
     // And one who does is waited for.
     let writer = std::thread::spawn({
         let path = path.clone();

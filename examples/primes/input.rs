@@ -1,8 +1,8 @@
 //! Where the numbers come from.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -50,6 +50,9 @@ pub(crate) fn open(path: Option<&Path>) -> anyhow::Result<(Box<dyn BufRead>, Opt
     }
 }
 
+/// A longer line is no number. It is not held.
+const LONGEST: u64 = 4096;
+
 /// The numbers of an input, in order, up to the first line that is none.
 pub(crate) fn numbers(mut input: Box<dyn BufRead>) -> impl Iterator<Item = anyhow::Result<u64>> {
     let mut line = Vec::new();
@@ -58,8 +61,11 @@ pub(crate) fn numbers(mut input: Box<dyn BufRead>) -> impl Iterator<Item = anyho
         loop {
             line.clear();
             at += 1;
-            match input.read_until(b'\n', &mut line) {
+            match input.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
                 Ok(0) => return None,
+                Ok(_) if line.len() as u64 == LONGEST => {
+                    return Some(Err(anyhow!("line {at}: longer than {LONGEST} bytes")));
+                }
                 Ok(_) => {}
                 Err(error) => return Some(Err(error).with_context(|| format!("line {at}"))),
             }

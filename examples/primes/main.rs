@@ -24,7 +24,7 @@ mod cli {
     use crate::input::{self, Range};
     use anyhow::Context;
     use clap::Parser;
-    use indicatif::{ProgressBar, ProgressStyle};
+    use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
     use selvedge::exercises::is_prime;
     use selvedge::map::Backend;
     use selvedge::nz;
@@ -42,7 +42,7 @@ mod cli {
     /// an unsigned 64-bit integer is an error that names its line, and nothing
     /// is counted then.
     #[derive(Debug, Parser)]
-    #[command(name = "primes")]
+    #[command(name = "primes", version)]
     struct Args {
         /// File to read; `-`, or nothing, is standard input.
         #[arg(value_name = "FILE", conflicts_with = "range")]
@@ -56,13 +56,14 @@ mod cli {
         #[arg(long, value_name = "BACKEND", default_value_t = Backend::Process)]
         backend: Backend,
 
-        /// Threads or processes [default: one a core]
+        /// Threads or processes, no more than there are numbers [default: one
+        /// a core]
         #[arg(long, value_name = "N")]
         workers: Option<NonZeroUsize>,
 
-        /// Longest that one number may take, in seconds; needs `--backend
-        /// process`.
-        #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+        /// Longest that one number may take, as in `50ms` (a number without a
+        /// unit is of seconds); needs `--backend process`.
+        #[arg(long, value_name = "TIME", value_parser = time)]
         deadline: Option<Duration>,
 
         /// Print one JSON object with `count` and `checked`.
@@ -70,11 +71,14 @@ mod cli {
         json: bool,
     }
 
-    fn seconds(text: &str) -> Result<Duration, String> {
-        let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-        match Duration::try_from_secs_f64(seconds) {
-            Ok(deadline) if !deadline.is_zero() => Ok(deadline),
-            _ => Err("not a positive number of seconds".to_owned()),
+    fn time(text: &str) -> Result<Duration, String> {
+        let time = match text.parse() {
+            Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
+            Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
+        };
+        match time? {
+            Duration::ZERO => Err("no time at all".to_owned()),
+            time => Ok(time),
         }
     }
 
@@ -88,7 +92,8 @@ mod cli {
         match run(&Args::parse()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("primes: {error:#}");
+                // Not `eprintln!`, which panics if nobody listens.
+                let _ = writeln!(io::stderr(), "primes: {error:#}");
                 ExitCode::FAILURE
             }
         }
@@ -136,7 +141,11 @@ mod cli {
         // The first bad line ends the input; it is reported once what came
         // before is counted, whichever backend that is.
         let mut bad = None;
-        let good = numbers.map_while(|number| number.map_err(|error| bad = Some(error)).ok());
+        let mut good = numbers.map_while(|number| number.map_err(|error| bad = Some(error)).ok());
+        // Workers that find no number are not started.
+        let few: Vec<u64> = good.by_ref().take(args.workers.map_or(0, NonZeroUsize::get)).collect();
+        let workers = args.workers.map(|_| NonZeroUsize::new(few.len()).unwrap_or(nz!(1)));
+        let good = few.into_iter().chain(good);
         let mut counted = Counted { count: 0, checked: 0 };
         let mut tally = |prime: bool| {
             counted.count += u64::from(prime);
@@ -148,7 +157,7 @@ mod cli {
         match args.backend {
             Backend::Process => {
                 let mut builder = Pool::builder();
-                if let Some(workers) = args.workers {
+                if let Some(workers) = workers {
                     builder = builder.workers(workers);
                 }
                 if let Some(deadline) = args.deadline {
@@ -160,7 +169,7 @@ mod cli {
             }
             _ => {
                 let threads = Threads::new().window(WINDOW);
-                let threads = args.workers.map_or(threads, |most| threads.max_workers(most));
+                let threads = workers.map_or(threads, |most| threads.max_workers(most));
                 threads.stream_here(good, is_prime, |primes| primes.for_each(tally));
             }
         }
@@ -178,11 +187,16 @@ mod cli {
         }
         let (bar, style) = match len {
             Some(len) => {
-                (ProgressBar::new(len), "{wide_bar} {human_pos}/{human_len}, {per_sec}, {eta} left")
+                (ProgressBar::new(len), "{wide_bar} {human_pos}/{human_len}, {rate}, {eta} left")
             }
-            None => (ProgressBar::new_spinner(), "{spinner} {human_pos} {msg}, {per_sec}"),
+            None => (ProgressBar::new_spinner(), "{spinner} {human_pos} {msg}, {rate}"),
         };
-        bar.set_style(ProgressStyle::with_template(style).expect("a template that was tried"));
+        let style = ProgressStyle::with_template(style).expect("a template that was tried");
+        let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            // That it cannot be shown is no reason to fail.
+            let _ = write!(out, "{}/s", HumanCount(state.per_sec().round() as u64));
+        };
+        bar.set_style(style.with_key("rate", rate));
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }

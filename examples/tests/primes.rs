@@ -81,9 +81,14 @@ fn a_number_past_its_deadline_is_an_error() {
     let ran = run(&["--deadline", "0.05", "--workers", "1"], "2\n18446744073709551557\n3\n");
     assert!(!ran.is_ok());
     assert!(ran.err.contains("item 1: timed out"), "{}", ran.err);
+    let ran = run(&["--deadline", "50ms", "--workers", "1"], "18446744073709551557\n");
+    assert!(ran.err.contains("item 0: timed out"), "{}", ran.err);
+    for bad in ["0s", "5 parsecs", "1e99", "-1", "NaN"] {
+        let ran = run(&["--deadline", bad], "2");
+        assert!(ran.code == Some(2) && ran.err.contains("for '--deadline <TIME>'"), "{}", ran.err);
+    }
     let ran = run(&["--deadline", "1", "--backend", "thread"], "2");
     assert!(!ran.is_ok() && ran.err.contains("--deadline needs --backend process"), "{}", ran.err);
-    assert!(!run(&["--deadline", "-1"], "2").is_ok());
     assert!(!run(&["--backend", "fork"], "2").is_ok());
 }
 
@@ -92,4 +97,22 @@ fn whoever_reads_the_output_may_leave() {
     let mut child = command("primes", &["--range", "0..10"]).spawn().expect("it starts");
     drop(child.stdout.take());
     assert!(child.wait().expect("it ends").success());
+}
+
+/// The zeros have no end, and no line.
+#[test]
+fn a_line_without_an_end_is_not_held() {
+    let ran = run(&["/dev/zero"], "");
+    assert_eq!((ran.code, ran.err.as_str()), (Some(1), "primes: line 1: longer than 4096 bytes\n"));
+}
+
+/// Each worker is a process, so thousands would take a while, or fail.
+#[test]
+fn no_more_workers_than_numbers_are_started() {
+    let numbers: String = (0..10).map(|n| format!("{n}\n")).collect();
+    let ran = run(&["--workers", "50000"], &numbers);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "4 of 10 are prime\n"), "{}", ran.err);
+    let ran = run(&["--workers", "50000", "--range", "0..10"], "");
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "4 of 10 are prime\n"), "{}", ran.err);
+    assert_eq!(run(&["--workers", "50000"], "").out, "0 of 0 are prime\n");
 }

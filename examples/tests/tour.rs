@@ -104,3 +104,38 @@ fn what_is_wrong_is_told_and_is_the_exit_code() {
     let last = String::from_utf8_lossy(&output.stdout);
     assert!(last.lines().last().expect("a verdict").starts_with("10 of 12 WRONG, in "), "{last}");
 }
+
+/// Its files have no size, and some have no end.
+#[test]
+fn files_of_the_kernel_are_read_in_bounds() {
+    let output = tour(&["/proc/self", "--files", "200"]);
+    all_right(&output);
+}
+
+#[test]
+fn whoever_reads_the_lines_may_leave() {
+    let mut child = command("tour", &["--files", "20"]).spawn().expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+/// Where descriptors run out an exercise cannot be run, and is not wrong.
+#[test]
+fn what_cannot_be_run_is_not_wrong() {
+    for descriptors in [8, 12] {
+        let limited = format!("ulimit -n {descriptors}; exec \"$0\" --files 20");
+        let tour = program::program("tour");
+        let output = std::process::Command::new("sh").args(["-c", &limited]).arg(tour).output();
+        let output = output.expect("there is a shell");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!text.contains("WRONG"), "{descriptors}: {text}");
+        if output.status.code() == Some(0) {
+            assert!(text.contains("all 12 right"), "{descriptors}: {text}");
+        } else {
+            let told = text.contains(" not run") || output.stderr.starts_with(b"tour: ");
+            assert!(told, "{descriptors}: {output:?}");
+        }
+        assert!(output.stderr.iter().filter(|byte| **byte == b'\n').count() <= 1, "{output:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Files that were read.
@@ -85,7 +86,7 @@ fn walk(folder: &Path, most: usize, deeper: usize, files: &mut Vec<File>) {
             walk(&path, most, deeper - 1, files);
         } else if metadata.is_file()
             && metadata.len() <= LARGEST
-            && let Ok(bytes) = fs::read(&path)
+            && let Ok(Some(bytes)) = read(&path)
         {
             files.push(File { path: path.display().to_string(), bytes });
         }
@@ -96,4 +97,13 @@ fn made_up(number: usize) -> File {
     let path = format!("/made/up/{number}.{}", ["txt", "rs", "md"][number % 3]);
     let bytes = format!("line of file {number}\n").repeat(number % 50).into_bytes();
     File { path, bytes }
+}
+
+/// All of the file, unless it is larger than it says, as those of `/proc` are:
+/// some have no end.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    let read = file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok((read as u64 <= LARGEST).then_some(bytes))
 }

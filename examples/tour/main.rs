@@ -24,7 +24,7 @@ fn main() -> std::process::ExitCode {
 #[cfg(all(target_os = "linux", not(loom)))]
 mod cli {
     use crate::corpus::Corpus;
-    use crate::stops::{Guide, STOPS, Stop};
+    use crate::stops::{Guide, STOPS, Stop, Verdict};
     use clap::Parser;
     use selvedge::outcome::Panic;
     use std::io::{self, Write};
@@ -36,9 +36,10 @@ mod cli {
     /// Runs the twelve exercises on files of this machine.
     ///
     /// Prints a line for each: whether it was right, what ran, the result, the
-    /// check behind it, and the time it took. Exits with 1 if one was wrong.
+    /// check behind it, and the time it took. Exits with 1 if one was wrong, or
+    /// could not be run for want of processes or descriptors.
     #[derive(Debug, Parser)]
-    #[command(name = "tour")]
+    #[command(name = "tour", version)]
     struct Args {
         /// Folders to take files from, in order. Where they hold none, files
         /// are made up.
@@ -59,12 +60,19 @@ mod cli {
         match run(&Args::parse()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
+            // Whoever read the lines has seen enough.
+            Err(error) if is_closed(&error) => ExitCode::SUCCESS,
             Err(error) => {
                 // Not `eprintln!`, which panics if nobody listens.
                 let _ = writeln!(io::stderr(), "tour: {error:#}");
                 ExitCode::FAILURE
             }
         }
+    }
+
+    fn is_closed(error: &anyhow::Error) -> bool {
+        let error = error.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Whether all were right.
@@ -79,22 +87,28 @@ mod cli {
         let mut out = io::stdout().lock();
         writeln!(out, "{given}")?;
         let start = Instant::now();
-        let mut wrong = 0;
+        let (mut wrong, mut not_run) = (0, 0);
         for (number, (name, stop)) in (1..).zip(STOPS) {
             let started = Instant::now();
             let told = visit(stop, &guide);
-            let mark = if told.right { "right" } else { "WRONG" };
-            wrong += u32::from(!told.right);
+            let mark = match told.verdict {
+                Verdict::Right => "right",
+                Verdict::Wrong => "WRONG",
+                Verdict::NotRun => "not run",
+            };
+            wrong += u32::from(told.verdict == Verdict::Wrong);
+            not_run += u32::from(told.verdict == Verdict::NotRun);
             let Stop { ran, result, check, .. } = told;
             let took = took(started.elapsed());
             writeln!(out, "{number:2} {mark} {took:>8}  {name}: {ran}: {result} [{check}]")?;
         }
         let took = took(start.elapsed());
-        match wrong {
-            0 => writeln!(out, "all {} right, in {took}", STOPS.len())?,
+        match (wrong, not_run) {
+            (0, 0) => writeln!(out, "all {} right, in {took}", STOPS.len())?,
+            (0, _) => writeln!(out, "{not_run} of {} not run, in {took}", STOPS.len())?,
             _ => writeln!(out, "{wrong} of {} WRONG, in {took}", STOPS.len())?,
         }
-        Ok(wrong == 0)
+        Ok(wrong + not_run == 0)
     }
 
     /// A stop that panics is wrong, and the tour goes on.
@@ -103,7 +117,7 @@ mod cli {
             ran: "it was run".to_owned(),
             result: Panic::from_payload(&*payload).to_string(),
             check: "no panic".to_owned(),
-            right: false,
+            verdict: Verdict::Wrong,
         })
     }
 

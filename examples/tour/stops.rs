@@ -6,9 +6,10 @@ use selvedge::exercises::{
     gather_limited, map_threaded, pipeline, primes_count, rate_limited, run_mixed, with_timeout,
 };
 use selvedge::gather::gather;
-use selvedge::map::Backend;
+use selvedge::map::{Backend, try_concurrent_map};
 use selvedge::nz;
 use selvedge::outcome::Outcome;
+use selvedge::process::{Failed, Fault};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -27,12 +28,28 @@ pub(crate) struct Stop {
     pub(crate) ran: String,
     pub(crate) result: String,
     pub(crate) check: String,
-    pub(crate) right: bool,
+    pub(crate) verdict: Verdict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Right,
+    Wrong,
+    /// There were no processes, or no descriptors, to run it with.
+    NotRun,
 }
 
 impl Stop {
     fn new(ran: String, result: String, check: &str, right: bool) -> Self {
-        Self { ran, result, check: check.to_owned(), right }
+        let verdict = if right { Verdict::Right } else { Verdict::Wrong };
+        Self { ran, result, check: check.to_owned(), verdict }
+    }
+
+    /// A pool of processes failed, or was not to be had.
+    fn failed<E: std::fmt::Display>(ran: String, failed: &Failed<E>) -> Self {
+        let had = !matches!(failed.outcome, Outcome::Err(Fault::Broken(_) | Fault::Undelivered(_)));
+        let verdict = if had { Verdict::Wrong } else { Verdict::NotRun };
+        Self { ran, result: failed.to_string(), check: "no failure".to_owned(), verdict }
     }
 }
 
@@ -116,7 +133,7 @@ fn primes(guide: &Guide<'_>) -> Stop {
         Ok(count) => count,
         Err(failed) => {
             let ran = format!("worker processes try {of} numbers");
-            return Stop::new(ran, failed.to_string(), "no failure", false);
+            return Stop::failed(ran, &failed);
         }
     };
     let expected = numbers(guide.checked);
@@ -259,8 +276,16 @@ fn collatz(mut n: u64) -> u32 {
 
 fn concurrent(guide: &Guide<'_>) -> Stop {
     let given = numbers(guide.given);
-    let [threads, processes] = [Backend::Thread, Backend::Process]
-        .map(|backend| concurrent_map(collatz, given.clone(), backend, None));
+    let threads = concurrent_map(collatz, given.clone(), Backend::Thread, None);
+    // The same, but that it says so where no process is to be had.
+    let steps = |n| Ok::<_, String>(collatz(n));
+    let processes = match try_concurrent_map(steps, given.clone(), Backend::Process, None) {
+        Ok(processes) => processes,
+        Err(failed) => {
+            let ran = format!("processes walk {} numbers down to 1", given.len());
+            return Stop::failed(ran, &failed);
+        }
+    };
     let expected: Vec<_> = numbers(guide.checked).into_iter().map(collatz).collect();
     Stop::new(
         format!("threads, then processes, walk {} numbers down to 1", given.len()),
