@@ -19,7 +19,8 @@ use std::io::Write;
 #[must_use]
 pub(crate) struct Model {
     name: &'static str,
-    preemptions: usize,
+    #[cfg_attr(not(loom), allow(dead_code, reason = "loom's bound"))]
+    preemptions: u32,
     executions: u64,
     engines: Engines,
 }
@@ -45,7 +46,7 @@ impl Model {
     }
 
     /// loom: at most this many preemptions in a schedule.
-    pub(crate) fn preemptions(mut self, bound: usize) -> Self {
+    pub(crate) fn preemptions(mut self, bound: u32) -> Self {
         self.preemptions = bound;
         self
     }
@@ -98,7 +99,8 @@ impl Model {
             return;
         };
         let Explored { bound, executions, outcomes } = explored;
-        let line = format!("{}\t{ENGINE}\t{bound}\t{executions}\t{outcomes}\n", self.name);
+        let engine = ENGINE.name();
+        let line = format!("{}\t{engine}\t{bound}\t{executions}\t{outcomes}\n", self.name);
         std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -109,160 +111,38 @@ impl Model {
 }
 
 #[cfg(not(loom))]
-const ENGINE: &str = "shuttle";
+const ENGINE: selvedge_model::Engine = selvedge_model::Engine::Shuttle;
+#[cfg(loom)]
+const ENGINE: selvedge_model::Engine = selvedge_model::Engine::Loom;
 
-#[cfg(not(loom))]
 impl Model {
     fn explore<O: Ord + Debug + Send + 'static>(
         &self,
         expected: impl IntoIterator<Item = O>,
         body: impl Fn() -> O + Send + Sync + 'static,
     ) -> Option<Explored> {
-        if self.engines == Engines::LoomOnly {
+        let elsewhere = if cfg!(loom) { Engines::ShuttleOnly } else { Engines::LoomOnly };
+        if self.engines == elsewhere {
             return None;
         }
+        let model = selvedge_model::Model::new(self.name).engine(ENGINE);
+        #[cfg(loom)]
+        let model = model.preemptions(self.preemptions);
         // Bounded by executions alone: the claim is the same on every machine.
-        let model = selvedge_model::Model::new(self.name)
-            .engine(selvedge_model::Engine::Shuttle)
+        #[cfg(not(loom))]
+        let model = model
             .time(selvedge_model::Time::Any)
             .closed()
             .executions(self.executions)
             .duration(std::time::Duration::MAX);
         let report = model.reaches(expected, body);
-        let (claim, _) = report.claim.rsplit_once(" (").unwrap_or((&report.claim, ""));
-        let bound = claim.replace(", timers at any step", "");
+        let bound = if cfg!(loom) {
+            format!("preemptions <= {}", self.preemptions)
+        } else {
+            let (claim, _) = report.claim.rsplit_once(" (").unwrap_or((&report.claim, ""));
+            claim.replace(", timers at any step", "")
+        };
         let (executions, outcomes) = (report.executions, report.outcomes);
-        (executions > 1).then_some(Explored { bound, executions, outcomes })
-    }
-}
-
-#[cfg(loom)]
-use loom::ENGINE;
-
-/// Under loom.
-#[cfg(loom)]
-mod loom {
-    use super::{Engines, Explored, Model};
-    use std::collections::{BTreeMap, BTreeSet};
-    use std::fmt::Debug;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex, PoisonError};
-
-    pub(super) const ENGINE: &str = "loom";
-
-    /// Counts outcomes out of the checker's sight: a std mutex adds no
-    /// happens-before edge that loom could see.
-    fn counted<O: Ord + Send + 'static>(
-        body: impl Fn() -> O + Send + Sync + 'static,
-    ) -> (Arc<Mutex<BTreeMap<O, u64>>>, impl Fn() + Send + Sync + 'static) {
-        let seen = Arc::new(Mutex::new(BTreeMap::new()));
-        let into = Arc::clone(&seen);
-        (seen, move || {
-            let outcome = body();
-            *into.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_insert(0) += 1;
-        })
-    }
-
-    /// What `SELVEDGE_REPLAY` asks of this model under this engine.
-    fn replay_of(model: &str) -> Option<String> {
-        replay_in(&std::env::var("SELVEDGE_REPLAY").ok()?, model)
-    }
-
-    /// The schedule in `request`, if that is for this model under this engine.
-    fn replay_in(request: &str, model: &str) -> Option<String> {
-        let rest = request.strip_prefix(model)?.strip_prefix(':')?;
-        Some(rest.strip_prefix(ENGINE)?.strip_prefix(':')?.to_owned())
-    }
-
-    /// While a model runs: if it panics, says how to run that schedule again.
-    struct TellsHowToReplay<F: Fn() -> String> {
-        model: &'static str,
-        schedule: F,
-    }
-
-    impl<F: Fn() -> String> Drop for TellsHowToReplay<F> {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                let (model, schedule) = (self.model, (self.schedule)());
-                eprintln!("that schedule again: SELVEDGE_REPLAY='{model}:{ENGINE}:{schedule}'");
-            }
-        }
-    }
-
-    impl Model {
-        pub(super) fn explore<O: Ord + Debug + Send + 'static>(
-            &self,
-            expected: impl IntoIterator<Item = O>,
-            body: impl Fn() -> O + Send + Sync + 'static,
-        ) -> Option<Explored> {
-            if self.engines == Engines::ShuttleOnly {
-                return None;
-            }
-            let (seen, run) = counted(body);
-            let began = Arc::new(AtomicUsize::new(0));
-            let counter = Arc::clone(&began);
-            let run = move || {
-                counter.fetch_add(1, Ordering::Relaxed);
-                run();
-            };
-            let mut builder = ::loom::model::Builder::new();
-            builder.preemption_bound = Some(self.preemptions);
-            builder.max_branches = 20_000;
-            // loom tries schedules in the same order each time: the number of
-            // the one that failed names it.
-            let replay = replay_of(self.name);
-            if let Some(number) = &replay {
-                let number = number.parse().unwrap_or_else(|_| {
-                    panic!(
-                        "{}: SELVEDGE_REPLAY: {number:?} is no number of an execution",
-                        self.name
-                    )
-                });
-                builder.max_permutations = Some(number);
-                builder.location = true;
-            }
-            {
-                let schedule = || began.load(Ordering::Relaxed).to_string();
-                let _tells = TellsHowToReplay { model: self.name, schedule };
-                builder.check(run);
-            }
-            if let Some(number) = replay {
-                eprintln!("{}: replayed: the first {number} executions do not fail", self.name);
-                return None;
-            }
-            let reached = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-            let bound = format!("preemptions <= {}", self.preemptions);
-            Some(self.held(&expected.into_iter().collect(), &reached, bound))
-        }
-
-        /// What was reached, if that is what was expected.
-        fn held<O: Ord + Debug>(
-            &self,
-            expected: &BTreeSet<O>,
-            reached: &BTreeMap<O, u64>,
-            bound: String,
-        ) -> Explored {
-            let executions: u64 = reached.values().sum();
-            let never: Vec<_> = expected.iter().filter(|o| !reached.contains_key(o)).collect();
-            let beyond: Vec<_> = reached.keys().filter(|o| !expected.contains(o)).collect();
-            assert!(
-                never.is_empty() && beyond.is_empty(),
-                "{}: outcomes over {executions} executions ({bound})\n  \
-                 expected but never reached: {never:?}\n  reached but not allowed: {beyond:?}",
-                self.name
-            );
-            assert!(executions > 1, "{}: a single execution explores nothing", self.name);
-            Explored { bound, executions, outcomes: reached.len() }
-        }
-    }
-
-    #[test]
-    fn a_replay_is_for_one_model_and_engine() {
-        let request = format!("queue::close:{ENGINE}:91:02");
-        assert_eq!(replay_in(&request, "queue::close"), Some("91:02".to_owned()));
-        assert_eq!(replay_in(&request, "queue::clos"), None);
-        assert_eq!(replay_in(&request, "queue::close_wakes"), None);
-        assert_eq!(replay_in("queue::close:another:91", "queue::close"), None);
-        assert_eq!(replay_in("9102", "queue::close"), None);
+        (executions > 1 && outcomes > 0).then_some(Explored { bound, executions, outcomes })
     }
 }

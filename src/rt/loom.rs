@@ -35,7 +35,7 @@ impl Clock {
     }
 }
 
-::loom::lazy_static! {
+selvedge_model::private::loom::lazy_static! {
     static ref CLOCK: Mutex<Clock> = Mutex::default();
 }
 

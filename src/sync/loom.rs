@@ -1,55 +1,52 @@
-//! loom, mended where it is weaker or rougher than std (see the parent module).
+//! loom, by way of the harness, which makes its failures end one test only;
+//! mended where it is weaker or rougher than std (see the parent module).
 
-pub use ::loom::sync::Arc;
+pub use selvedge_model::private::Arc;
 
 use std::ops::{Deref, DerefMut};
 
+const CLEAN: &str = "loom's locks are not poisoned";
+
 /// loom's mutex with std's `nonpoison` shape.
-#[derive(Debug)]
-pub struct Mutex<T: ?Sized>(::loom::sync::Mutex<T>);
+#[derive(Debug, Default)]
+pub struct Mutex<T>(selvedge_model::sync::Mutex<T>);
 
 /// The guard of a [`Mutex`].
 #[derive(Debug)]
-pub struct MutexGuard<'a, T: ?Sized>(::loom::sync::MutexGuard<'a, T>);
-
-impl<T: Default> Default for Mutex<T> {
-    fn default() -> Self {
-        Self::new(T::default())
-    }
-}
+pub struct MutexGuard<'a, T>(selvedge_model::sync::MutexGuard<'a, T>);
 
 impl<T> Mutex<T> {
     /// A new, unlocked mutex.
+    #[track_caller]
     pub fn new(value: T) -> Self {
-        Self(::loom::sync::Mutex::new(value))
+        Self(selvedge_model::sync::Mutex::new(value))
     }
 
     /// The value itself.
     pub fn into_inner(self) -> T {
-        self.0.into_inner().expect("loom's mutex is never poisoned")
+        self.0.into_inner().expect(CLEAN)
     }
-}
 
-impl<T: ?Sized> Mutex<T> {
     /// Waits for the lock.
+    #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard(self.0.lock().expect("loom's mutex is never poisoned"))
+        MutexGuard(self.0.lock().expect(CLEAN))
     }
 
     /// The value, without locking.
     pub fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut().expect("loom's mutex is never poisoned")
+        self.0.get_mut().expect(CLEAN)
     }
 }
 
-impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.0
     }
 }
 
-impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.0
     }
@@ -57,166 +54,116 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 
 /// loom's condition variable over the [`Mutex`] above.
 #[derive(Debug, Default)]
-pub struct Condvar(::loom::sync::Condvar);
+pub struct Condvar(selvedge_model::sync::Condvar);
 
 impl Condvar {
     /// A new condition variable.
+    #[track_caller]
     pub fn new() -> Self {
-        Self(::loom::sync::Condvar::new())
+        Self(selvedge_model::sync::Condvar::new())
     }
 
     /// Releases the lock, waits, takes the lock again.
+    #[track_caller]
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        MutexGuard(self.0.wait(guard.0).expect("loom's mutex is never poisoned"))
+        MutexGuard(self.0.wait(guard.0).expect(CLEAN))
     }
 
     /// Wakes one waiter, if there is one.
+    #[track_caller]
     pub fn notify_one(&self) {
         self.0.notify_one();
     }
 
     /// Wakes every waiter.
+    #[track_caller]
     pub fn notify_all(&self) {
         self.0.notify_all();
     }
 }
 
-/// Atomics whose `SeqCst` accesses loom models as such.
+/// The harness's atomics, whose `SeqCst` accesses loom models as such, with the
+/// orderings that the tool weakens.
 pub mod atomic {
-    pub use ::loom::sync::atomic::{Ordering, fence};
+    pub use selvedge_model::sync::atomic::{Ordering, fence};
 
     use super::weaken::at_this_site;
+    use selvedge_model::sync::atomic as model;
 
-    /// Runs `access`, between two fences when it is `SeqCst`.
-    fn bracket<R>(order: Ordering, access: impl FnOnce() -> R) -> R {
-        if order != Ordering::SeqCst {
-            return access();
-        }
-        fence(Ordering::SeqCst);
-        let result = access();
-        fence(Ordering::SeqCst);
-        result
+    macro_rules! access {
+        ($value:ty: $($method:ident($($arg:ident),*) -> $gives:ty;)*) => {$(
+            /// As in std.
+            #[track_caller]
+            pub fn $method(&self, $($arg: $value,)* order: Ordering) -> $gives {
+                self.0.$method($($arg,)* at_this_site(order, 0))
+            }
+        )*};
     }
 
     macro_rules! integer {
-        ($name:ident, $int:ty) => {
-            /// loom's atomic with its `SeqCst` accesses between fences.
+        ($($name:ident $value:ty: $($more:ident)*;)*) => {$(
+            /// The harness's atomic.
             #[derive(Debug, Default)]
-            pub struct $name(::loom::sync::atomic::$name);
+            pub struct $name(model::$name);
 
             impl $name {
                 /// A new atomic.
-                pub fn new(value: $int) -> Self {
-                    Self(::loom::sync::atomic::$name::new(value))
-                }
-                /// As in std.
                 #[track_caller]
-                pub fn load(&self, order: Ordering) -> $int {
-                    let order = at_this_site(order, 0);
-                    bracket(order, || self.0.load(order))
+                pub fn new(value: $value) -> Self {
+                    Self(model::$name::new(value))
                 }
-                /// As in std.
-                #[track_caller]
-                pub fn store(&self, value: $int, order: Ordering) {
-                    let order = at_this_site(order, 0);
-                    bracket(order, || self.0.store(value, order))
-                }
-                /// As in std.
-                #[track_caller]
-                pub fn swap(&self, value: $int, order: Ordering) -> $int {
-                    let order = at_this_site(order, 0);
-                    bracket(order, || self.0.swap(value, order))
-                }
+
+                access! { $value: load() -> $value; store(value) -> (); swap(value) -> $value;
+                    $($more(value) -> $value;)* }
+
                 /// As in std.
                 #[track_caller]
                 pub fn compare_exchange(
                     &self,
-                    current: $int,
-                    new: $int,
+                    current: $value,
+                    new: $value,
                     success: Ordering,
                     failure: Ordering,
-                ) -> Result<$int, $int> {
+                ) -> Result<$value, $value> {
                     let (success, failure) = (at_this_site(success, 0), at_this_site(failure, 1));
-                    bracket(success, || self.0.compare_exchange(current, new, success, failure))
+                    self.0.compare_exchange(current, new, success, failure)
                 }
+
                 /// As in std.
                 #[track_caller]
                 pub fn compare_exchange_weak(
                     &self,
-                    current: $int,
-                    new: $int,
+                    current: $value,
+                    new: $value,
                     success: Ordering,
                     failure: Ordering,
-                ) -> Result<$int, $int> {
+                ) -> Result<$value, $value> {
                     let (success, failure) = (at_this_site(success, 0), at_this_site(failure, 1));
-                    bracket(success, || {
-                        self.0.compare_exchange_weak(current, new, success, failure)
-                    })
+                    self.0.compare_exchange_weak(current, new, success, failure)
                 }
             }
-        };
+        )*};
     }
 
-    macro_rules! arithmetic {
-        ($name:ident, $int:ty) => {
-            impl $name {
-                /// As in std.
-                #[track_caller]
-                pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
-                    let order = at_this_site(order, 0);
-                    bracket(order, || self.0.fetch_add(value, order))
-                }
-                /// As in std.
-                #[track_caller]
-                pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
-                    let order = at_this_site(order, 0);
-                    bracket(order, || self.0.fetch_sub(value, order))
-                }
-                /// As in std.
-                #[track_caller]
-                pub fn fetch_or(&self, value: $int, order: Ordering) -> $int {
-                    let order = at_this_site(order, 0);
-                    bracket(order, || self.0.fetch_or(value, order))
-                }
-                /// As in std.
-                #[track_caller]
-                pub fn fetch_and(&self, value: $int, order: Ordering) -> $int {
-                    let order = at_this_site(order, 0);
-                    bracket(order, || self.0.fetch_and(value, order))
-                }
-            }
-        };
+    integer! {
+        AtomicU64 u64: fetch_add fetch_sub fetch_or fetch_and;
+        AtomicUsize usize: fetch_add fetch_sub fetch_or fetch_and;
+        AtomicU32 u32: fetch_add fetch_sub fetch_or fetch_and;
+        AtomicBool bool: ;
     }
 
-    integer!(AtomicU64, u64);
-    integer!(AtomicUsize, usize);
-    integer!(AtomicU32, u32);
-    integer!(AtomicBool, bool);
-    arithmetic!(AtomicU64, u64);
-    arithmetic!(AtomicUsize, usize);
-    arithmetic!(AtomicU32, u32);
-
-    /// loom's atomic pointer.
+    /// The harness's atomic pointer.
     #[derive(Debug)]
-    pub struct AtomicPtr<T>(::loom::sync::atomic::AtomicPtr<T>);
+    pub struct AtomicPtr<T>(model::AtomicPtr<T>);
 
     impl<T> AtomicPtr<T> {
         /// A new atomic.
+        #[track_caller]
         pub fn new(pointer: *mut T) -> Self {
-            Self(::loom::sync::atomic::AtomicPtr::new(pointer))
+            Self(model::AtomicPtr::new(pointer))
         }
-        /// As in std.
-        #[track_caller]
-        pub fn load(&self, order: Ordering) -> *mut T {
-            let order = at_this_site(order, 0);
-            bracket(order, || self.0.load(order))
-        }
-        /// As in std.
-        #[track_caller]
-        pub fn store(&self, pointer: *mut T, order: Ordering) {
-            let order = at_this_site(order, 0);
-            bracket(order, || self.0.store(pointer, order));
-        }
+
+        access! { *mut T: load() -> *mut T; store(pointer) -> (); }
     }
 }
 
@@ -228,7 +175,7 @@ pub mod atomic {
 /// The first access that is weakened creates the file that
 /// `SELVEDGE_WEAKEN_REACHED` names.
 mod weaken {
-    use ::loom::sync::atomic::Ordering;
+    use super::atomic::Ordering;
     use std::panic::Location;
     use std::sync::OnceLock;
 
@@ -295,39 +242,16 @@ mod weaken {
 
 /// Threads.
 pub mod thread {
-    pub use ::loom::thread::{Builder, JoinHandle, spawn, yield_now};
+    pub use selvedge_model::thread::{
+        Builder, JoinHandle, Thread, current, park, spawn, yield_now,
+    };
 
     use super::super::{Parked, time};
-    use ::loom::sync::{Arc, Notify};
     use std::num::NonZeroUsize;
     use std::time::Instant;
 
-    ::loom::thread_local! {
-        static PARKER: Thread = Thread(Arc::new(Notify::new()));
-    }
-
-    /// A handle that can wake a parked thread.
-    #[derive(Clone, Debug)]
-    pub struct Thread(Arc<Notify>);
-
-    impl Thread {
-        /// Makes the thread's token available.
-        pub fn unpark(&self) {
-            self.0.notify();
-        }
-    }
-
-    /// The handle of the running thread.
-    pub fn current() -> Thread {
-        PARKER.with(Clone::clone)
-    }
-
-    /// Waits for the token. loom tries a wake-up for no reason as well.
-    pub fn park() {
-        current().0.wait();
-    }
-
     /// Parks. A deadline in the past times out, any other never does.
+    #[track_caller]
     pub fn park_until(deadline: Option<Instant>) -> Parked {
         match deadline {
             Some(at) if at <= time::now() => Parked::TimedOut,
@@ -346,12 +270,12 @@ pub mod thread {
 
 /// Shared mutable cells.
 pub mod cell {
-    pub use ::loom::cell::UnsafeCell;
+    pub use selvedge_model::private::UnsafeCell;
 }
 
 /// Running one future on the current thread.
 pub mod future {
-    pub use ::loom::future::block_on;
+    pub use selvedge_model::private::block_on;
 }
 
 /// Spinning.
@@ -362,7 +286,7 @@ pub mod hint {
 /// `loom::thread_local!`.
 macro_rules! local_key {
     ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $init:expr) => {
-        ::loom::thread_local! { $(#[$attr])* $vis static $name: $t = $init }
+        ::selvedge_model::thread_local! { $(#[$attr])* $vis static $name: $t = $init }
     };
 }
 pub(crate) use local_key;
@@ -370,7 +294,7 @@ pub(crate) use local_key;
 /// A constructor, not `const`: loom registers what it makes.
 macro_rules! const_new {
     ($(#[$attr:meta])* $vis:vis fn $name:ident($($arg:ident: $t:ty),*) -> Self $body:block) => {
-        $(#[$attr])* $vis fn $name($($arg: $t),*) -> Self $body
+        $(#[$attr])* #[track_caller] $vis fn $name($($arg: $t),*) -> Self $body
     };
 }
 pub(crate) use const_new;

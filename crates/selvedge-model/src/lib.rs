@@ -214,9 +214,13 @@
 #[cfg(all(feature = "model", not(loom)))]
 mod engine;
 pub mod kit;
+#[cfg(loom)]
+mod loom_engine;
 mod macros;
 mod model;
 pub mod sync;
+#[cfg(any(loom, feature = "model"))]
+mod table;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub mod task;
 pub mod thread;

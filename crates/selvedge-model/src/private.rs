@@ -3,6 +3,8 @@
 
 pub use crate::model::mark;
 #[cfg(loom)]
+pub use crate::sync::arc::{Arc, UnsafeCell, block_on};
+#[cfg(loom)]
 pub use ::loom;
 #[cfg(all(feature = "model", not(loom)))]
 pub use modelled::*;

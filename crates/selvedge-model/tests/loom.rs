@@ -1,7 +1,8 @@
 //! What loom lacks and the facade has.
 #![cfg(loom)]
 
-use selvedge_model::sync::mpsc;
+use selvedge_model::sync::atomic::{AtomicU32, Ordering};
+use selvedge_model::sync::{Arc, mpsc};
 use selvedge_model::{Model, thread};
 
 #[test]
@@ -39,5 +40,37 @@ fn a_rendezvous_hands_over() {
         let got = receiver.try_recv().is_ok();
         drop(receiver);
         (got, thread.join().unwrap())
+    });
+}
+
+#[test]
+fn a_scope_waits_for_its_threads_and_lends_them_its_stack() {
+    Model::new("scope").reaches([3], || {
+        let n = AtomicU32::new(0);
+        let got = thread::scope(|scope| {
+            scope.spawn(|| n.fetch_add(1, Ordering::Relaxed));
+            let two = scope.spawn(|| {
+                n.fetch_add(1, Ordering::Relaxed);
+                1
+            });
+            two.join().unwrap()
+        });
+        got + n.load(Ordering::Relaxed)
+    });
+}
+
+#[test]
+fn a_handle_unparks_its_thread() {
+    Model::new("unparks").holds(|| {
+        let go = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&go);
+        let thread = thread::spawn(move || {
+            while seen.load(Ordering::Acquire) == 0 {
+                thread::park();
+            }
+        });
+        go.store(1, Ordering::Release);
+        thread.thread().unpark();
+        thread.join().unwrap();
     });
 }

@@ -1,4 +1,4 @@
-//! Five small things that somebody might write, each with a bug that a test on
+//! Six small things that somebody might write, each with a bug that a test on
 //! real threads meets once a week, and with the bug mended.
 
 pub mod count;
@@ -7,5 +7,6 @@ pub mod count;
 pub mod lock;
 #[cfg(not(loom))]
 pub mod pool;
+pub mod parked;
 pub mod queue;
 pub mod service;

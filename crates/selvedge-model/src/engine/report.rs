@@ -5,7 +5,7 @@ use super::exec::{Failure, Pending};
 use super::object::{Data, Object};
 use super::shrink::Deviations;
 use super::{Place, Wait};
-use std::collections::HashMap;
+use crate::table;
 use std::fmt::Write as _;
 
 /// What the execution itself does not know.
@@ -29,14 +29,7 @@ impl Failed {
 
     /// Short names of the objects: the kind, and a number where there are more.
     pub(super) fn names(&self) -> Vec<String> {
-        let mut seen: HashMap<&str, usize> = HashMap::new();
-        let mut names = Vec::new();
-        for object in &self.objects {
-            let count = seen.entry(object.kind).or_insert(0);
-            *count += 1;
-            names.push(format!("{}#{count}", object.kind));
-        }
-        names
+        table::names(self.objects.iter().map(|object| object.kind))
     }
 
     /// In one sentence.
@@ -181,9 +174,6 @@ impl Failed {
     }
 }
 
-/// The widest that a cell gets.
-const WIDEST: usize = 46;
-
 /// One message, to be panicked with.
 pub(crate) fn text(failed: &Failed, facts: &Facts<'_>) -> String {
     let mut out = String::new();
@@ -206,31 +196,13 @@ pub(crate) fn text(failed: &Failed, facts: &Facts<'_>) -> String {
             let _ = writeln!(out, "   {wait}");
         }
     }
-    let lanes = failed.lanes();
     let names = failed.names();
+    let lanes: Vec<(usize, String)> =
+        failed.lanes().into_iter().map(|lane| (lane, failed.lane(lane))).collect();
     let cells: Vec<(usize, String)> =
         failed.events.iter().map(|event| (event.task, cell(event, &names))).collect();
-    let width = |lane: usize| {
-        let longest = cells.iter().filter(|(task, _)| *task == lane).map(|(_, cell)| cell.len());
-        longest.chain([failed.lane(lane).len()]).max().unwrap_or(0).min(WIDEST) + 2
-    };
-    let widths: Vec<usize> = lanes.iter().map(|lane| width(*lane)).collect();
-    let _ = write!(out, "\n     ");
-    for (lane, width) in lanes.iter().zip(&widths) {
-        let _ = write!(out, "{:width$}", failed.lane(*lane));
-    }
-    out.truncate(out.trim_end().len());
-    let most = if matches!(failed.failure, Failure::Steps(_)) { MOST / 5 } else { MOST };
-    let shown = cells.len().saturating_sub(most);
-    if shown > 0 {
-        let _ = write!(out, "\n ... {shown} more before");
-    }
-    for (number, (task, cell)) in cells.iter().enumerate().skip(shown) {
-        let column = lanes.iter().position(|lane| lane == task).unwrap_or(0);
-        let indent: usize = widths[..column.min(widths.len())].iter().sum();
-        let _ = write!(out, "\n{:>3}  {:indent$}{cell}", number + 1, "");
-    }
-    let _ = writeln!(out);
+    let endless = matches!(failed.failure, Failure::Steps(_));
+    table::write(&mut out, &lanes, &cells, if endless { table::MOST / 5 } else { table::MOST });
     for object in failed.legend() {
         let _ = writeln!(out, "   {object}");
     }
@@ -245,14 +217,9 @@ pub(crate) fn text(failed: &Failed, facts: &Facts<'_>) -> String {
     out
 }
 
-/// Events that a table shows: the last so many.
-const MOST: usize = 200;
-
 fn cell(event: &super::exec::Event, names: &[String]) -> String {
     let object = event.object.map(|index| format!("{}.", names[index])).unwrap_or_default();
-    let file = std::path::Path::new(event.at.file());
-    let file = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-    format!("{object}{}  {file}:{}", event.text, event.at.line())
+    format!("{object}{}  {}", event.text, table::short(event.at))
 }
 
 mod page;

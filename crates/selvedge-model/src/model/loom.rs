@@ -1,9 +1,8 @@
 //! loom: memory orderings.
 
 use super::{Model, Outcomes, Report};
+use crate::loom_engine::{self, Failed};
 use std::fmt::Debug;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 #[track_caller]
 pub(super) fn run<O, B>(model: &Model, outcomes: &Outcomes<O>, body: B) -> Report
@@ -15,16 +14,24 @@ where
     let mut builder = ::loom::model::Builder::new();
     builder.preemption_bound = Some(bound);
     builder.max_branches = model.steps;
-    let (into, ran) = (outcomes.clone(), Arc::new(AtomicU64::new(0)));
-    let (name, count) = (model.name.clone(), Arc::clone(&ran));
-    builder.check(move || {
-        // ORDERING: a count, which orders nothing and is read by one thread.
-        let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-        if let Err(outcome) = into.take(body()) {
-            panic!("{name}: {outcome} (loom, at most {bound} preemptions; execution {number})");
-        }
-    });
-    let (name, ran) = (&model.name, ran.load(Ordering::Relaxed));
+    let replay = replayed(model);
+    if let Some(number) = replay {
+        // loom looks at its bounds before the executions with such numbers.
+        builder.max_permutations = Some(number + 1);
+        builder.checkpoint_interval = number + 1;
+        builder.location = true;
+    }
+    let into = outcomes.clone();
+    let explored = loom_engine::explore(builder, move || into.take(body()));
+    let name = &model.name;
+    let ran = match explored {
+        Ok(ran) => ran,
+        Err(failed) => panic!("{}", told(model, &failed, bound)),
+    };
+    if let Some(number) = replay {
+        let claim = format!("replayed: the first {number} executions do not fail any more");
+        return Report { claim, executions: ran, outcomes: outcomes.count() };
+    }
     let claim = format!(
         "every schedule and weak read that loom knows, with at most {bound} preemptions ({ran} executions)"
     );
@@ -36,4 +43,25 @@ where
         panic!("{name}: outcomes that no execution reached: {missed} ({claim})");
     }
     Report { claim, executions: ran, outcomes: outcomes.count() }
+}
+
+/// What `SELVEDGE_REPLAY` asks for: loom tries schedules in the same order each
+/// time, so that the number of the one that failed names it.
+#[track_caller]
+fn replayed(model: &Model) -> Option<usize> {
+    let told = std::env::var("SELVEDGE_REPLAY").ok()?;
+    let number = told.strip_prefix(&model.replay_prefix())?;
+    Some(number.parse().unwrap_or_else(|_| {
+        panic!("{}: SELVEDGE_REPLAY: {number:?} is no number of an execution", model.name)
+    }))
+}
+
+fn told(model: &Model, failed: &Failed, bound: usize) -> String {
+    let claim = format!("loom, at most {bound} preemptions");
+    let schedule = format!("{}{}", model.replay_prefix(), failed.execution());
+    let test = model.test();
+    let command = format!(
+        "SELVEDGE_REPLAY='{schedule}' RUSTFLAGS=\"--cfg loom\" cargo test {test} -- --exact"
+    );
+    failed.text(&model.name, &claim, &command)
 }

@@ -349,6 +349,15 @@ impl Model {
         format!("{}:{}:", self.name, self.engine.name())
     }
 
+    /// The test that runs this: libtest names a test's thread after it, unless
+    /// it runs them in turn.
+    #[cfg_attr(not(any(feature = "model", loom)), allow(dead_code, reason = "nothing explores"))]
+    fn test(&self) -> String {
+        let thread = std::thread::current();
+        let own = || format!("{}::{}", self.name, self.engine.name());
+        thread.name().filter(|name| *name != "main").map_or_else(own, str::to_owned)
+    }
+
     fn skipped(&self) -> Report {
         println!("{}: {} is left out, as the environment says", self.name, self.engine.name());
         Report { claim: "left out".to_owned(), executions: 0, outcomes: 0 }

@@ -273,10 +273,7 @@ impl Search<'_> {
     fn command(&self, deviations: &Deviations) -> String {
         let unlocks = if self.settings.unlock_steps { ",try" } else { "" };
         let prefix = self.model.replay_prefix();
-        // libtest names a test's thread after it, unless it runs them in turn.
-        let thread = std::thread::current();
-        let own = format!("{}::shuttle", self.model.name);
-        let test = thread.name().filter(|name| *name != "main").unwrap_or(&own);
+        let test = self.model.test();
         format!("SELVEDGE_REPLAY='{prefix}{deviations}{unlocks}' cargo test {test} -- --exact")
     }
 
