@@ -238,6 +238,21 @@ fn a_panic_of_the_replayed() {
     let _ = Model::new("again").holds(two_writers);
 }
 
+/// The failure comes after executions that passed; the table has one line for
+/// each operation of the one that failed.
+#[test]
+fn a_table_is_of_one_execution() {
+    let text = failure(Model::new("one"), || {
+        let n = Arc::new(AtomicU32::new(0));
+        let shared = Arc::clone(&n);
+        let thread = thread::spawn(move || shared.store(1, Ordering::Relaxed));
+        assert_eq!(n.load(Ordering::Relaxed), 0, "it was first");
+        thread.join().unwrap();
+    });
+    assert!(!text.contains("failed in execution 1)"), "{text}");
+    assert_eq!(text.matches(".store(1, Relaxed)").count(), 1, "{text}");
+}
+
 #[test]
 #[should_panic(expected = "never equal")]
 fn should_panic_is_content() {

@@ -18,9 +18,9 @@ pub(super) struct Bug {
     pub(super) engine: Engine,
     /// The full name of the test that must fail.
     pub(super) test: String,
-    /// For [`Engine::Std`]: the package of the test.
+    /// For [`Engine::Std`] and [`Engine::Loom`]: the package of the test.
     pub(super) package: Option<String>,
-    /// For [`Engine::Std`]: the arguments of cargo that select the test binary.
+    /// For the same: the arguments of cargo that select the test binary.
     pub(super) target: Option<String>,
     /// Whether the test is expected to hang, and running out of time to count
     /// as caught.
@@ -68,9 +68,9 @@ impl Bug {
     #[must_use]
     pub(super) fn suite(&self) -> Suite {
         let select = match self.engine {
-            Engine::Loom => "-p loom-tests --test models".to_owned(),
+            Engine::Loom if self.target.is_none() => "-p loom-tests --test models".to_owned(),
             Engine::Shuttle => "-p selvedge --lib".to_owned(),
-            Engine::Std => {
+            Engine::Std | Engine::Loom => {
                 let package = self.package.as_deref().unwrap_or("selvedge");
                 format!("-p {package} {}", self.target.as_deref().unwrap_or_default())
             }
@@ -137,10 +137,15 @@ fn parse(text: &str) -> Result<Vec<Bug>> {
     let mut names = BTreeSet::new();
     for bug in &bugs {
         ensure!(names.insert(&bug.name), "two bugs are called {}", bug.name);
-        let is_std = bug.engine == Engine::Std;
+        let fits = match bug.engine {
+            Engine::Std => bug.target.is_some(),
+            Engine::Loom => bug.target.is_some() || bug.package.is_none(),
+            Engine::Shuttle => bug.target.is_none() && bug.package.is_none(),
+        };
         ensure!(
-            is_std == bug.target.is_some() && (is_std || bug.package.is_none()),
-            "{}: `target` goes with engine = \"std\", which needs it; so does `package`",
+            fits,
+            "{}: engine = \"std\" needs a `target`, \"loom\" may have one, \"shuttle\" has none; \
+             `package` goes with it",
             bug.name
         );
     }
@@ -160,6 +165,8 @@ mod tests {
         assert_eq!(suite("engine = 'shuttle'").select, ["-p", "selvedge", "--lib"]);
         let std = suite("engine = 'std'\ntarget = '--test queue'");
         assert_eq!(std.select, ["-p", "selvedge", "--test", "queue"]);
+        let harness = suite("engine = 'loom'\npackage = 'p'\ntarget = '--test t'");
+        assert_eq!(harness.select, ["-p", "p", "--test", "t"]);
         let examples = suite("engine = 'std'\npackage = 'p'\ntarget = '--bins'");
         assert_eq!(examples.select, ["-p", "p", "--bins"]);
     }
@@ -170,7 +177,7 @@ mod tests {
             "",
             "engine = 'miri'",
             "engine = 'std'",
-            "engine = 'loom'\ntarget = '--lib'",
+            "engine = 'shuttle'\ntarget = '--lib'",
             "engine = 'loom'\npackage = 'p'",
             "engine = 'loom'\ncolour = 'red'",
         ] {

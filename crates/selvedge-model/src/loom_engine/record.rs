@@ -51,7 +51,7 @@ impl Id {
     /// Of what is no object, or is used outside of a model.
     pub(crate) const NONE: Self = Self(usize::MAX);
 
-    pub(super) fn of<'a>(self, objects: &'a [Object]) -> Option<&'a Object> {
+    pub(super) fn of(self, objects: &[Object]) -> Option<&Object> {
         objects.get(self.0)
     }
 
