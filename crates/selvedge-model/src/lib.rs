@@ -179,7 +179,7 @@
 //! # The environment
 //!
 //! `SELVEDGE_REPLAY=test:engine:schedule` runs that schedule of that model
-//! alone (shuttle). `SELVEDGE_SEED=n` moves where sampling starts,
+//! alone (for loom, the executions up to the one that failed). `SELVEDGE_SEED=n` moves where sampling starts,
 //! `SELVEDGE_ENGINES=shuttle,loom` leaves the others out,
 //! `SELVEDGE_TRACE=html` writes a failure as a page with a picture too (to the
 //! temporary folder, or to `SELVEDGE_TRACE_DIR`), `SELVEDGE_CLAIMS=file`
@@ -195,9 +195,11 @@
 //!
 //! * `compare_exchange_weak` and `Condvar::wait` do not fail or wake for no
 //!   reason inside of a model; `Arc`'s counts are not modelled, nor is a cell.
-//! * loom: replay, tables and `reachable` are shuttle's alone; no scoped
-//!   threads, no tasks, no timeouts; constructors are not `const`; `Once`,
-//!   `OnceLock` and `LazyLock` are std's.
+//! * loom: no tasks; the time of a `wait_timeout` or a `park_timeout` is never
+//!   up; constructors are not `const`; `Once`, `OnceLock` and `LazyLock` are
+//!   std's. A failure is told as loom met it, not shrunk, and its OS thread and
+//!   stacks are leaked. loom's own types, used without this crate's, end the
+//!   program when their model fails and a destructor uses them.
 //! * `LocalKey` has no destructors that make other keys' values visible to
 //!   `try_with` as gone; `JoinSet` has no `spawn_on`, `LocalSet` is not there.
 //! * No `select!` and `join!` of its own (tokio's work, their random branch is
@@ -218,6 +220,8 @@ pub mod kit;
 mod loom_engine;
 mod macros;
 mod model;
+#[cfg(any(loom, feature = "model"))]
+mod page;
 pub mod sync;
 #[cfg(any(loom, feature = "model"))]
 mod table;

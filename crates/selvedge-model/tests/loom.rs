@@ -74,3 +74,19 @@ fn a_handle_unparks_its_thread() {
         thread.join().unwrap();
     });
 }
+
+#[test]
+#[should_panic(expected = "no execution reached reachable!(\"late\")")]
+fn a_line_that_no_execution_reaches_is_told() {
+    let _ = Model::new("line").reaches_line("early").reaches_line("late").holds(|| {
+        let n = Arc::new(AtomicU32::new(0));
+        let shared = Arc::clone(&n);
+        let thread = thread::spawn(move || shared.store(1, Ordering::Relaxed));
+        match n.load(Ordering::Relaxed) {
+            0 => selvedge_model::reachable!("early"),
+            1 => {}
+            _ => selvedge_model::reachable!("late"),
+        }
+        thread.join().unwrap();
+    });
+}

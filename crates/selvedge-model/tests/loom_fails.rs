@@ -135,7 +135,10 @@ fn a_panic_in_a_thread_fails_the_model_with_its_line() {
         flag.store(true, Ordering::Release);
         thread.join().unwrap();
     });
-    has(&text, &["panics: thread 1 panicked at ", "it was up", "AtomicBool#1.load(Acquire) -> true"]);
+    has(
+        &text,
+        &["panics: thread 1 panicked at ", "it was up", "AtomicBool#1.load(Acquire) -> true"],
+    );
 }
 
 /// A destructor that waits, while a panic unwinds, for what never comes.
@@ -205,7 +208,10 @@ fn an_outcome_that_is_not_allowed_is_told() {
         })
     }));
     let text = failed.expect_err("it fails").downcast::<String>().unwrap();
-    has(&text, &["outcome: outcome 1 is not allowed (allowed: [2])", "AtomicU32#1.load(SeqCst) -> 0"]);
+    has(
+        &text,
+        &["outcome: outcome 1 is not allowed (allowed: [2])", "AtomicU32#1.load(SeqCst) -> 0"],
+    );
 }
 
 /// The replay that a failure names fails again, and alone.

@@ -21,10 +21,10 @@ mod tasks;
 
 pub(crate) use drive::{Body, Failed, Run, drive};
 pub(crate) use every::Every;
-pub(crate) use exec::{Failure, Settings, note};
+pub(crate) use exec::{Settings, note};
 pub(crate) use footprint::Key;
 pub(crate) use object::Id;
-pub(crate) use report::{Facts, html, text};
+pub(crate) use report::{Facts, page, text};
 pub(crate) use sample::{Mixed, Opening, Sampled};
 pub(crate) use shrink::{Deviations, shrink};
 pub(crate) use strategy::{Dfs, Guided, Strategy};

@@ -5,6 +5,7 @@ use super::exec::{Failure, Pending};
 use super::object::{Data, Object};
 use super::shrink::Deviations;
 use super::{Place, Wait};
+use crate::page::{self, Page};
 use crate::table;
 use std::fmt::Write as _;
 
@@ -222,5 +223,30 @@ fn cell(event: &super::exec::Event, names: &[String]) -> String {
     format!("{object}{}  {}", event.text, table::short(event.at))
 }
 
-mod page;
-pub(crate) use page::html;
+/// The same as a page.
+pub(crate) fn page(failed: &Failed, facts: &Facts<'_>) -> Page {
+    let names = failed.names();
+    let lane = |task: usize| page::Lane {
+        task,
+        name: failed.lane(task),
+        place: line(failed.tasks[task].made),
+    };
+    let row = |event: &super::exec::Event| page::Row {
+        task: event.task,
+        object: event.object,
+        text: event.text.clone(),
+        cell: cell(event, &names),
+        more: format!("{} at {} after {:?}", event.text, line(event.at), event.clock),
+    };
+    let stuck = matches!(failed.failure, Failure::Deadlock { .. });
+    Page {
+        name: facts.name.to_owned(),
+        headline: failed.headline(),
+        about: format!("{}; failed in execution {}", facts.claim, facts.at),
+        waits: if stuck { failed.waits() } else { Vec::new() },
+        lanes: failed.lanes().into_iter().map(lane).collect(),
+        rows: failed.events.iter().map(row).collect(),
+        legend: failed.legend(),
+        command: facts.command.clone(),
+    }
+}

@@ -21,11 +21,12 @@
 mod record;
 mod report;
 
-pub(crate) use record::{Id, Op, Shown, made, op, quiet, released, starts, taken};
+pub(crate) use record::{Id, Op, Shown, made, note, op, quiet, released, starts, taken};
 pub(crate) use report::Failed;
 
 use record::Run;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Once, mpsc};
@@ -42,6 +43,14 @@ fn with<R>(f: impl FnOnce(&mut Run) -> R) -> Option<R> {
     RUN.with(|run| run.borrow_mut().as_mut().map(f))
 }
 
+/// What an exploration without a failure did.
+#[derive(Debug)]
+pub(crate) struct Explored {
+    pub(crate) executions: u64,
+    /// The lines that some execution reached.
+    pub(crate) marks: BTreeSet<&'static str>,
+}
+
 /// A panic, as the hook saw it.
 #[derive(Debug)]
 struct Panic {
@@ -56,11 +65,11 @@ struct Panic {
 ///
 /// # Errors
 ///
-/// The failure, with how many executions began.
+/// The failure.
 pub(crate) fn explore(
     builder: ::loom::model::Builder,
     body: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-) -> Result<u64, Box<Failed>> {
+) -> Result<Explored, Box<Failed>> {
     install();
     let (to, from) = mpsc::channel();
     let answer = to.clone();
@@ -77,9 +86,11 @@ pub(crate) fn explore(
                 }
             });
         });
-        let end = match catch_unwind(all) {
-            Ok(()) => Ok(with(|run| run.execution).unwrap_or(0)),
-            Err(_) => Err(RUN.take().expect("this thread explores").fail()),
+        let checked = catch_unwind(all);
+        let run = RUN.take().expect("this thread explores");
+        let end = match checked {
+            Ok(()) => Ok(Explored { executions: run.execution, marks: run.marks }),
+            Err(_) => Err(run.fail()),
         };
         let _ = answer.send(end);
     });

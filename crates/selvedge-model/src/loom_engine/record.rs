@@ -1,7 +1,8 @@
 //! What the threads of an execution did, written down while they do it: loom
 //! cannot be asked for one execution again without all before it.
 
-use super::{Failed, Panic, Place, call, with};
+use super::{Explored, Failed, Panic, Place, call, with};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -10,7 +11,7 @@ use std::sync::mpsc;
 /// What this OS thread explores, and the execution that is under way.
 #[derive(Debug)]
 pub(super) struct Run {
-    pub(super) to: mpsc::Sender<Result<u64, Box<Failed>>>,
+    pub(super) to: mpsc::Sender<Result<Explored, Box<Failed>>>,
     /// Where loom's sources are.
     pub(super) sources: PathBuf,
     /// The number of the execution, from one.
@@ -23,6 +24,8 @@ pub(super) struct Run {
     pub(super) last: usize,
     pub(super) objects: Vec<Object>,
     pub(super) events: Vec<Event>,
+    /// The lines that some execution reached.
+    pub(super) marks: BTreeSet<&'static str>,
 }
 
 /// A thread of the model.
@@ -97,7 +100,7 @@ pub(super) struct Event {
 }
 
 impl Run {
-    pub(super) fn new(to: mpsc::Sender<Result<u64, Box<Failed>>>, sources: PathBuf) -> Self {
+    pub(super) fn new(to: mpsc::Sender<Result<Explored, Box<Failed>>>, sources: PathBuf) -> Self {
         Self {
             to,
             sources,
@@ -108,6 +111,7 @@ impl Run {
             last: 0,
             objects: Vec::new(),
             events: Vec::new(),
+            marks: BTreeSet::new(),
         }
     }
 
@@ -182,6 +186,11 @@ pub(crate) fn starts(name: Option<String>) {
             run.lanes[lane].name = name;
         });
     }
+}
+
+/// The calling thread came by `reachable!`.
+pub(crate) fn note(line: &'static str) {
+    with(|run| run.marks.insert(line));
 }
 
 /// Does an operation, and writes down that it was done and what it gave.

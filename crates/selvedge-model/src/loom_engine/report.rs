@@ -2,6 +2,7 @@
 
 use super::record::{Event, Op, Run, Shown};
 use super::{Panic, Place};
+use crate::page::{self, Page};
 use crate::table;
 use std::fmt::{self, Write as _};
 
@@ -106,34 +107,50 @@ impl Failed {
         }
     }
 
-    /// One message, to be panicked with.
+    /// The threads that did something, or that wait.
+    fn lanes(&self) -> Vec<(usize, String)> {
+        let run = &self.0;
+        let acts = |lane: usize| run.events.iter().any(|event| event.lane == lane);
+        let waits = |lane: usize| run.lanes[lane].pending.is_some();
+        let shown = (0..run.lanes.len()).filter(|lane| acts(*lane) || waits(*lane));
+        shown.map(|lane| (lane, self.lane(lane))).collect()
+    }
+
+    /// The objects that were used, and where each was made.
+    fn legend(&self, names: &[String]) -> Vec<String> {
+        let run = &self.0;
+        let used = |number: &usize| {
+            run.events.iter().any(|event| event.op.object.number() == Some(*number))
+        };
+        (0..run.objects.len())
+            .filter(used)
+            .map(|number| format!("{} made at {}", names[number], line(run.objects[number].made)))
+            .collect()
+    }
+
+    fn stuck(&self) -> bool {
+        self.0.wrong.is_none() && self.0.panics.iter().any(Self::deadlock)
+    }
+
+    /// One message, to be panicked with, and a page if the environment asks.
     pub(crate) fn text(&self, model: &str, claim: &str, command: &str) -> String {
         let run = &self.0;
         let names = self.names();
-        let mut out = String::new();
-        let _ = writeln!(out, "{model}: {}", self.headline());
-        let _ = writeln!(out, "({claim}; failed in execution {})", run.execution);
-        if run.wrong.is_none() && run.panics.iter().any(Self::deadlock) {
-            for wait in self.waits(&names) {
-                let _ = writeln!(out, "   {wait}");
-            }
+        let waits = if self.stuck() { self.waits(&names) } else { Vec::new() };
+        let legend = self.legend(&names);
+        let about = format!("{claim}; failed in execution {}", run.execution);
+        let mut out = format!("{model}: {}\n({about})\n", self.headline());
+        for wait in &waits {
+            let _ = writeln!(out, "   {wait}");
         }
-        let acts = |lane: usize| run.events.iter().any(|event| event.lane == lane);
-        let waits = |lane: usize| run.lanes[lane].pending.is_some();
-        let lanes: Vec<(usize, String)> = (0..run.lanes.len())
-            .filter(|lane| acts(*lane) || waits(*lane))
-            .map(|lane| (lane, self.lane(lane)))
-            .collect();
+        let lanes = self.lanes();
         let cells: Vec<(usize, String)> =
             run.events.iter().map(|event| (event.lane, cell(event, &names))).collect();
         let endless = run.panics.first().is_some_and(Self::endless);
         let most = if endless { table::MOST / 5 } else { table::MOST };
         table::write(&mut out, &lanes, &cells, most);
-        let used = |number: &usize| {
-            run.events.iter().any(|event| event.op.object.number() == Some(*number))
-        };
-        for number in (0..run.objects.len()).filter(used) {
-            let _ = writeln!(out, "   {} made at {}", names[number], line(run.objects[number].made));
+        for object in &legend {
+            let _ = writeln!(out, "   {object}");
         }
         let first = usize::from(run.wrong.is_none());
         for panic in run.panics.iter().skip(first).filter(|panic| !panic.looms) {
@@ -141,25 +158,45 @@ impl Failed {
             let _ = writeln!(out, "   {lane} panicked as well, at {}: {}", panic.at, panic.text);
         }
         let _ = write!(out, "replay: {command}");
+        let row = |event: &Event, cell: String| page::Row {
+            task: event.lane,
+            object: event.op.object.number(),
+            text: done(event),
+            more: format!("{} at {}", done(event), line(event.op.at)),
+            cell,
+        };
+        let page = Page {
+            name: model.to_owned(),
+            headline: self.headline(),
+            about,
+            waits,
+            lanes: lanes
+                .into_iter()
+                .map(|(task, name)| page::Lane { task, name, place: String::new() })
+                .collect(),
+            rows: run.events.iter().zip(cells).map(|(event, (_, cell))| row(event, cell)).collect(),
+            legend,
+            command: command.to_owned(),
+        };
+        page.write(&mut out);
         out
     }
 }
 
-fn cell(event: &Event, names: &[String]) -> String {
+/// What was done, with its arguments, and what it gave.
+fn done(event: &Event) -> String {
     let op = &event.op;
-    let object = op.object.number().and_then(|number| names.get(number));
-    let mut text = object.map_or_else(String::new, |name| format!("{name}."));
-    let _ = write!(text, "{}(", op.name);
-    let mut first = true;
     let given = op.args.iter().filter(|arg| **arg != Shown::Nothing).map(Shown::to_string);
-    for part in given.chain(op.order.map(|order| format!("{order:?}"))) {
-        let _ = write!(text, "{}{part}", if first { "" } else { ", " });
-        first = false;
-    }
-    text.push(')');
+    let given: Vec<String> = given.chain(op.order.map(|order| format!("{order:?}"))).collect();
+    let mut text = format!("{}({})", op.name, given.join(", "));
     if event.gave != Shown::Nothing {
         let _ = write!(text, " -> {}", event.gave);
     }
-    let _ = write!(text, "  {}", table::short(op.at));
     text
+}
+
+fn cell(event: &Event, names: &[String]) -> String {
+    let object = event.op.object.number().and_then(|number| names.get(number));
+    let object = object.map_or_else(String::new, |name| format!("{name}."));
+    format!("{object}{}  {}", done(event), table::short(event.op.at))
 }

@@ -24,10 +24,11 @@ where
     let into = outcomes.clone();
     let explored = loom_engine::explore(builder, move || into.take(body()));
     let name = &model.name;
-    let ran = match explored {
-        Ok(ran) => ran,
+    let explored = match explored {
+        Ok(explored) => explored,
         Err(failed) => panic!("{}", told(model, &failed, bound)),
     };
+    let ran = explored.executions;
     if let Some(number) = replay {
         let claim = format!("replayed: the first {number} executions do not fail any more");
         return Report { claim, executions: ran, outcomes: outcomes.count() };
@@ -39,6 +40,12 @@ where
         ran > 1,
         "{name}: there is one schedule only: what the threads share must come from selvedge_model::sync"
     );
+    for line in &model.lines {
+        assert!(
+            explored.marks.contains(line),
+            "{name}: no execution reached reachable!({line:?}) ({claim})"
+        );
+    }
     if let Some(missed) = outcomes.missed() {
         panic!("{name}: outcomes that no execution reached: {missed} ({claim})");
     }

@@ -440,5 +440,7 @@ pub fn mark(name: &'static str) {
     if crate::engine::inside() {
         crate::engine::note(name);
     }
+    #[cfg(loom)]
+    crate::loom_engine::note(name);
     let _ = name;
 }

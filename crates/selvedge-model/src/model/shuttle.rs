@@ -222,7 +222,7 @@ impl Search<'_> {
                  them)",
             );
         }
-        self.page(shown.unwrap_or(failed), &facts, &mut message);
+        engine::page(shown.unwrap_or(failed), &facts).write(&mut message);
         panic!("{message}");
     }
 
@@ -266,7 +266,7 @@ impl Search<'_> {
             command: format!("SELVEDGE_REPLAY={told}"),
         };
         let mut message = engine::text(&failed, &facts);
-        self.page(&failed, &facts, &mut message);
+        engine::page(&failed, &facts).write(&mut message);
         panic!("{message}");
     }
 
@@ -275,21 +275,6 @@ impl Search<'_> {
         let prefix = self.model.replay_prefix();
         let test = self.model.test();
         format!("SELVEDGE_REPLAY='{prefix}{deviations}{unlocks}' cargo test {test} -- --exact")
-    }
-
-    /// Writes the page, if `SELVEDGE_TRACE=html` asks for it.
-    fn page(&self, failed: &Failed, facts: &Facts<'_>, message: &mut String) {
-        if std::env::var("SELVEDGE_TRACE").is_ok_and(|trace| trace == "html") {
-            let folder = std::env::var_os("SELVEDGE_TRACE_DIR")
-                .map_or_else(std::env::temp_dir, std::path::PathBuf::from);
-            let path = folder.join(format!("{}.html", self.model.name.replace("::", "-")));
-            match std::fs::write(&path, engine::html(failed, facts)) {
-                Ok(()) => message.push_str(&format!("\npicture: {}", path.display())),
-                Err(error) => {
-                    message.push_str(&format!("\nno picture: {}: {error}", path.display()));
-                }
-            }
-        }
     }
 }
 

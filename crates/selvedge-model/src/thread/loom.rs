@@ -21,9 +21,7 @@ pub use std::thread::{Result, panicking};
 
 /// The token of the calling thread.
 fn token() -> Arc<Token> {
-    TOKEN.with(|token| {
-        Arc::clone(token.borrow_mut().get_or_insert_default())
-    })
+    TOKEN.with(|token| Arc::clone(token.borrow_mut().get_or_insert_default()))
 }
 
 /// As [`std::thread::Thread`].

@@ -96,7 +96,13 @@ macro_rules! accesses {
         #[track_caller]
         pub fn swap(&self, value: $value, order: Ordering) -> $value {
             let what = ("swap", self.id, Location::caller());
-            access(what, [Some(value), None], order, || self.inner.swap(value, order), |v| v.shown())
+            access(
+                what,
+                [Some(value), None],
+                order,
+                || self.inner.swap(value, order),
+                |v| v.shown(),
+            )
         }
 
         /// As in std.

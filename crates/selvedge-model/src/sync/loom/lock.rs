@@ -105,9 +105,8 @@ macro_rules! takes {
         pub fn $try_name(&self) -> TryLockResult<$guard<'_, T>> {
             let at = Location::caller();
             let what = Op::new(stringify!($try_name), self.id, at);
-            let gave = |inner: &Option<_>| {
-                Shown::Word(if inner.is_some() { "locked" } else { "taken" })
-            };
+            let gave =
+                |inner: &Option<_>| Shown::Word(if inner.is_some() { "locked" } else { "taken" });
             let inner = op(what, || self.inner.$try_name().ok(), gave);
             let inner = inner.ok_or(TryLockError::WouldBlock)?;
             taken(self.id, at);
