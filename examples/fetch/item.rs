@@ -1,6 +1,6 @@
 //! One URL, from the request to the file.
 
-use crate::http::Http;
+use crate::http::{Http, worth_another_try};
 use selvedge::cancel::Token;
 use selvedge::outcome::Outcome;
 use selvedge::scope::scope;
@@ -107,7 +107,12 @@ impl Job {
         let mut body = self.http.get(&url, |code| lock().status = Some(code.as_u16())).await?;
         // Made and renamed without an await: no cleanup can come in between.
         let mut file = match files {
-            Some(files) => Some(files.create()?),
+            Some(files) => loop {
+                match files.create().map_err(anyhow::Error::from) {
+                    Err(error) if worth_another_try(&error).await => {}
+                    created => break Some(created?),
+                }
+            },
             None => None,
         };
         while let Some(bytes) = body.next().await? {

@@ -48,14 +48,15 @@ mod cli {
     /// Prints one row for each URL in the order in which they were given:
     /// what became of it, HTTP status, bytes, seconds, the URL, and why it
     /// failed, separated by tabs. Redirects are followed, up to ten. A status
-    /// that is not of success is a failure.
+    /// that is not of success is a failure. A name and a password in a URL are
+    /// sent to its server. Where descriptors run out it waits for some.
     ///
     /// At the first failure, at the deadline and at Ctrl-C nothing more is
     /// started and what is under way is cancelled; what was done is reported.
     /// At a second Ctrl-C it exits at once. Exits with 0 if all was fetched, 1
     /// if not, 130 after Ctrl-C.
     #[derive(Debug, Parser)]
-    #[command(name = "fetch")]
+    #[command(name = "fetch", version)]
     struct Args {
         /// What to fetch, in this order; `-` reads URLs from standard input,
         /// one a line, for as long as there are any. Empty lines are skipped.
@@ -82,6 +83,10 @@ mod cli {
         /// the number of the URL. Without it, it is counted only.
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
+
+        /// Trust the certificates in this file (PEM) as well.
+        #[arg(long, value_name = "FILE")]
+        cacert: Option<PathBuf>,
 
         /// Print a JSON object for each row, and one with the `summary`.
         #[arg(long)]
@@ -118,7 +123,7 @@ mod cli {
         let printer = Printer::new(args.json, total);
         let token = Token::new();
         let job = Arc::new(Job {
-            http: Http::new()?,
+            http: Http::new(args.cacert.as_deref())?,
             token: token.clone(),
             timeout: args.timeout,
             keep_going: args.keep_going,

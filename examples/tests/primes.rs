@@ -84,7 +84,7 @@ fn a_number_past_its_deadline_is_an_error() {
     let ran = run(&["--deadline", "50ms", "--workers", "1"], "18446744073709551557\n");
     assert!(ran.err.contains("item 0: timed out"), "{}", ran.err);
     for bad in ["0s", "5 parsecs", "1e99", "-1", "NaN"] {
-        let ran = run(&["--deadline", bad], "2");
+        let ran = run(&[&format!("--deadline={bad}")], "2");
         assert!(ran.code == Some(2) && ran.err.contains("for '--deadline <TIME>'"), "{}", ran.err);
     }
     let ran = run(&["--deadline", "1", "--backend", "thread"], "2");

@@ -136,6 +136,67 @@ fn failures_are_rows_when_told_to_keep_going() {
 }
 
 #[test]
+fn a_port_that_is_none_is_no_url() {
+    for url in ["http://127.0.0.1:99999/", "http://127.0.0.1:-1/", "http://127.0.0.1:x/"] {
+        let ran = run(&[url], "");
+        assert_eq!(
+            (ran.code, rows(&ran)[0].last()),
+            (Some(1), Some(&"not a URL: invalid port number"))
+        );
+    }
+}
+
+#[test]
+fn a_redirect_may_have_spaces_in_it() {
+    let ran = run(&[&Server::start().url("/spaces")], "");
+    assert_eq!(
+        (ran.code, &rows(&ran)[0][..3]),
+        (Some(0), &["fetched", "200", "6"][..]),
+        "{}",
+        ran.out
+    );
+}
+
+/// They go to the server, and to where it sends us on the same server.
+#[test]
+fn a_name_and_a_password_are_sent() {
+    let server = Server::start();
+    let url = server.url("/known").replace("://", "://warp:we%20ft@");
+    let ran = run(&[&url], "");
+    assert_eq!(
+        (ran.code, &rows(&ran)[0][..3]),
+        (Some(0), &["fetched", "200", "5"][..]),
+        "{}",
+        ran.out
+    );
+    let ran = run(&[&server.url("/known")], "");
+    assert_eq!((ran.code, rows(&ran)[0][1]), (Some(1), "401"));
+    // Another server does not hear of them.
+    let other = Server::start();
+    let ran = run(&[&url.replace("/known", &format!("/to/{}", other.port()))], "");
+    assert_eq!((ran.code, rows(&ran)[0][1]), (Some(1), "401"), "{}", ran.out);
+}
+
+/// It waits for them, though all the servers hang.
+#[test]
+fn descriptors_that_are_fewer_than_the_limit_are_waited_for() {
+    let server = Server::start();
+    let url = server.url("/bytes/3?after=bytes");
+    let limited = "ulimit -n 24; exec \"$0\" --limit 60 \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited]).arg(program::program("fetch"));
+    command.args(std::iter::repeat_n(&url, 60)).arg(server.url("/bytes/4"));
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("there is a shell");
+    // The first of them to end lets the others end.
+    server.happens("bytes");
+    let ran = Ran::from(child.wait_with_output().expect("it ends"));
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    assert_eq!(rows(&ran).len(), 61);
+}
+
+#[test]
 fn the_first_failure_cancels_the_others() {
     let server = Server::start();
     let urls = [server.url("/status/404?after=hang"), server.url("/hang"), server.url("/bytes/1")];
@@ -291,6 +352,25 @@ fn https_needs_a_certificate_that_the_system_trusts() {
     assert_eq!(ran.code, Some(1));
     let row = &rows(&ran)[0];
     assert!(row[0] == "failed" && row[4].contains("certificate"), "{row:?}");
+}
+
+#[test]
+fn certificates_may_be_given() {
+    let server = Server::start_tls();
+    let file = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let url = server.url("/bytes/3");
+    let ran = run(&["--cacert", &file("ca.pem"), &url], "");
+    assert_eq!(
+        (ran.code, &rows(&ran)[0][..3]),
+        (Some(0), &["fetched", "200", "3"][..]),
+        "{}",
+        ran.out
+    );
+    for (name, why) in [("nothing.pem", "No such file"), ("server.key", "no certificate in it")] {
+        let ran = run(&["--cacert", &file(name), &url], "");
+        let said = ran.err.starts_with("fetch: --cacert ") && ran.err.contains(why);
+        assert!(ran.code == Some(1) && said && ran.err.lines().count() == 1, "{}", ran.err);
+    }
 }
 
 #[test]

@@ -114,6 +114,15 @@ impl Server {
         self.shared.events.take(kind);
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Makes it happen.
+    pub(crate) fn happens(&self, what: &str) {
+        self.shared.events.add(what);
+    }
+
     /// Of those at `/meet`.
     pub(crate) fn most_at_once(&self) -> usize {
         self.shared.count.lock().unwrap().most
@@ -125,8 +134,10 @@ fn serve<S: Read + Write>(shared: &Shared, stream: S) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut request = String::new();
     stream.read_line(&mut request)?;
-    let mut header = String::new();
+    let (mut header, mut known) = (String::new(), false);
     while stream.read_line(&mut header)? > 2 {
+        // "warp:we ft"
+        known |= header.trim_end() == "authorization: Basic d2FycDp3ZSBmdA==";
         header.clear();
     }
     let target = request.split(' ').nth(1).unwrap_or_default();
@@ -167,6 +178,12 @@ fn serve<S: Read + Write>(shared: &Shared, stream: S) -> io::Result<()> {
             moved(out, &format!("/redirect/{}", left - 1))?;
         }
         "redirect" => answer(out, "200 OK", b"here")?,
+        "spaces" if value.is_empty() => moved(out, "/spaces/a b\u{e9}?c d")?,
+        "spaces" if target == "/spaces/a%20b%C3%A9?c%20d" => answer(out, "200 OK", b"spaces")?,
+        "to" => moved(out, &format!("http://127.0.0.1:{value}/known"))?,
+        "known" if !known => answer(out, "401 Unauthorized", b"no")?,
+        "known" if value.is_empty() => moved(out, "/known/there")?,
+        "known" => answer(out, "200 OK", b"known")?,
         "relative" if value == "a" => moved(out, "b?to=here")?,
         "relative" => answer(out, "200 OK", b"relative")?,
         "status" => answer(out, &format!("{value} {}", reason(value)), b"no")?,
