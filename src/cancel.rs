@@ -90,9 +90,9 @@
 
 use crate::outcome::Cancelled;
 use crate::rt::Turn;
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::thread;
-use crate::sync::{Arc, Mutex, Parked};
+use crate::swap::atomic::{AtomicU64, Ordering};
+use crate::swap::thread;
+use crate::swap::{Arc, Mutex, Parked};
 use crate::wait::{Ticket, WaitList, Waiter};
 use slab::Slab;
 use std::borrow::Borrow;

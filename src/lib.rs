@@ -41,10 +41,24 @@ pub mod scope;
 pub mod semaphore;
 mod shown;
 #[doc(hidden)]
-pub mod sync;
+pub mod swap;
 pub mod threads;
 pub mod timeout;
 mod wait;
+
+/// The harness: `Model`, its kit, and the page "test your own code".
+#[doc(no_inline)]
+pub use selvedge_model as harness;
+/// A test that is tried over schedules: see [`harness`]. With the feature
+/// `model`.
+#[cfg(feature = "model")]
+#[doc(no_inline)]
+pub use selvedge_model::model_of_selvedge as model;
+#[doc(no_inline)]
+pub use selvedge_model::{sync, thread};
+#[cfg(not(loom))]
+#[doc(no_inline)]
+pub use selvedge_model::{task, time};
 
 /// A [`NonZeroUsize`](std::num::NonZeroUsize) from a constant, checked at
 /// compile time: limits, capacities and worker counts are never zero.

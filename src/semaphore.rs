@@ -100,7 +100,7 @@
 //! `loom-tests/models/semaphore.rs` for what each model leaves out.
 
 use crate::rt::Turn;
-use crate::sync::{Arc, Mutex, thread, time};
+use crate::swap::{Arc, Mutex, thread, time};
 use crate::wait::{Ticket, WaitList, Waiter};
 use std::fmt;
 use std::ops::Deref;
@@ -335,7 +335,7 @@ impl Semaphore {
                 return Ok(Permit { semaphore: self, count });
             }
             let closed = state.closed;
-            if closed || parked == crate::sync::Parked::TimedOut {
+            if closed || parked == crate::swap::Parked::TimedOut {
                 let left = state.waiting.remove(ticket);
                 debug_assert!(left, "held above, under this lock");
                 self.grant_all(state);
@@ -398,7 +398,7 @@ impl Semaphore {
     }
 
     /// Wakes everybody that the free permits suffice for, one lock a waiter.
-    fn grant_all<'a>(&'a self, mut state: crate::sync::MutexGuard<'a, State>) {
+    fn grant_all<'a>(&'a self, mut state: crate::swap::MutexGuard<'a, State>) {
         while let Some(waiter) = state.grant() {
             drop(state);
             waiter.wake();

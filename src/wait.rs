@@ -34,7 +34,7 @@
 //! [`remove`]: WaitList::remove
 
 use crate::guard;
-use crate::sync::thread::{self, Thread};
+use crate::swap::thread::{self, Thread};
 use slab::Slab;
 use std::task::Waker;
 

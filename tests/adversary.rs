@@ -8,7 +8,7 @@ use selvedge::counter::{SafeCounter, StripedCounter};
 use selvedge::outcome::Outcome;
 use selvedge::queue::{self, Receiver, RecvFuture, Sender};
 use selvedge::rate::{Limiter, Rate};
-use selvedge::sync::future::block_on;
+use selvedge::swap::future::block_on;
 use selvedge::{nz, threads::Threads};
 use std::any::Any;
 use std::collections::VecDeque;

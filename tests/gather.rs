@@ -364,7 +364,7 @@ fn a_runtime_that_goes_away_interrupts() {
         gather(items).stream()
     };
     runtime.shutdown_background();
-    let ended = selvedge::sync::future::block_on(stream.next());
+    let ended = selvedge::swap::future::block_on(stream.next());
     assert_eq!(ended, Some(Err(Interrupted::Shutdown)));
 }
 

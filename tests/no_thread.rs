@@ -74,7 +74,7 @@ fn no_thread_to_be_had_is_reported_as_that() {
     assert_eq!(pool.stats().queued, 0);
     // The next one may get a thread.
     let works = pool.try_submit(|_| 2).unwrap();
-    assert_eq!(selvedge::sync::future::block_on(works), Outcome::Ok(2));
+    assert_eq!(selvedge::swap::future::block_on(works), Outcome::Ok(2));
 }
 
 /// Two more are submitted while the pool asks for its only thread, and count on

@@ -7,7 +7,7 @@ mod support;
 use selvedge::nz;
 use selvedge::offload::{Job, Pool, SubmitError, Work, to_thread};
 use selvedge::outcome::Outcome;
-use selvedge::sync::future::block_on;
+use selvedge::swap::future::block_on;
 use selvedge::timeout::{Deadline, with_timeout};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -304,7 +304,7 @@ fn a_thread_waits_under_its_deadline() {
 fn a_task_needs_no_runtime_on_the_real_clock() {
     let limiter = Limiter::per_second(nz!(1_000));
     let start = std::time::Instant::now();
-    selvedge::sync::future::block_on(async {
+    selvedge::swap::future::block_on(async {
         for _ in 0..20 {
             limiter.acquire(1).await.unwrap();
         }

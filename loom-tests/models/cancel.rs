@@ -2,9 +2,9 @@
 
 use super::kit::Model;
 use selvedge::cancel::Token;
-use selvedge::sync::atomic::{AtomicU64, Ordering};
-use selvedge::sync::future::block_on;
-use selvedge::sync::{Arc, thread};
+use selvedge::swap::atomic::{AtomicU64, Ordering};
+use selvedge::swap::future::block_on;
+use selvedge::swap::{Arc, thread};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -217,7 +217,7 @@ fn blocking_wait_ends_by_cancel_or_deadline() {
         let waiter = thread::spawn({
             let token = token.clone();
             move || {
-                let later = selvedge::sync::time::now() + std::time::Duration::from_secs(3_600);
+                let later = selvedge::swap::time::now() + std::time::Duration::from_secs(3_600);
                 token.wait_blocking(Some(later)).is_some()
             }
         });

@@ -4,9 +4,9 @@
 use super::kit::History;
 use super::kit::Model;
 use selvedge::counter::{Overflow, SafeCounter, StripedCounter};
-use selvedge::sync::Arc;
-use selvedge::sync::atomic::{AtomicU64, Ordering};
-use selvedge::sync::thread::{self, JoinHandle};
+use selvedge::swap::Arc;
+use selvedge::swap::atomic::{AtomicU64, Ordering};
+use selvedge::swap::thread::{self, JoinHandle};
 
 /// Where an open `SafeCounter` closes.
 const SOFT: u64 = 1 << 62;

@@ -2,9 +2,9 @@
 //! that the facade means what std means where a checker alone would not.
 
 use super::kit::Model;
-use selvedge::sync::atomic::{AtomicU64, Ordering};
-use selvedge::sync::thread::{self, Thread};
-use selvedge::sync::{Arc, Mutex, Parked, time};
+use selvedge::swap::atomic::{AtomicU64, Ordering};
+use selvedge::swap::thread::{self, Thread};
+use selvedge::swap::{Arc, Mutex, Parked, time};
 use std::time::Duration;
 
 /// Two increments, neither of which can be lost: 2 and nothing else.

@@ -1,4 +1,4 @@
-//! The models, one file a block. Each is written once over `selvedge::sync`:
+//! The models, one file a block. Each is written once over `selvedge::swap`:
 //! loom runs it from `main.rs` beside this file, shuttle runs it inside the
 //! library's own tests, which take this module in by its path.
 

@@ -6,9 +6,9 @@
 use super::kit::Drops;
 use super::kit::History;
 use super::kit::Model;
-use selvedge::sync::Arc;
-use selvedge::sync::atomic::{AtomicU64, Ordering};
-use selvedge::sync::thread;
+use selvedge::swap::Arc;
+use selvedge::swap::atomic::{AtomicU64, Ordering};
+use selvedge::swap::thread;
 
 /// Two threads increment by load and store: sometimes one increment is lost.
 ///

@@ -6,9 +6,9 @@
 use super::kit::Model;
 use selvedge::offload::Pool;
 use selvedge::outcome::Outcome;
-use selvedge::sync::future::block_on;
-use selvedge::sync::unmodelled::{AtomicUsize, Ordering};
-use selvedge::sync::{Arc, thread};
+use selvedge::swap::future::block_on;
+use selvedge::swap::unmodelled::{AtomicUsize, Ordering};
+use selvedge::swap::{Arc, thread};
 
 /// A job that is dropped while it runs, or before, keeps its permit until it
 /// has ended: there is room for the next only then.

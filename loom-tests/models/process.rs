@@ -2,9 +2,9 @@
 
 use super::kit::Model;
 use selvedge::process::progress::{Loans, Next, Word};
-use selvedge::sync::atomic::{AtomicBool, Ordering};
-use selvedge::sync::cell::UnsafeCell;
-use selvedge::sync::{Arc, thread};
+use selvedge::swap::atomic::{AtomicBool, Ordering};
+use selvedge::swap::cell::UnsafeCell;
+use selvedge::swap::{Arc, thread};
 
 /// A worker that runs what it may: how many tasks it started, and whether the
 /// last one was condemned.

@@ -5,8 +5,8 @@
 
 use super::kit::Model;
 use selvedge::queue::{self, RecvTimeoutError, SendTimeoutError};
-use selvedge::sync::future::block_on;
-use selvedge::sync::thread;
+use selvedge::swap::future::block_on;
+use selvedge::swap::thread;
 use selvedge::timeout::{Deadline, inherit};
 use std::time::Duration;
 

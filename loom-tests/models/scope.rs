@@ -9,9 +9,9 @@ use selvedge::outcome::Outcome;
 use selvedge::rt;
 use selvedge::scope::scope;
 use selvedge::semaphore::Semaphore;
-use selvedge::sync::future::block_on;
-use selvedge::sync::unmodelled::{AtomicUsize, Ordering};
-use selvedge::sync::{Arc, thread};
+use selvedge::swap::future::block_on;
+use selvedge::swap::unmodelled::{AtomicUsize, Ordering};
+use selvedge::swap::{Arc, thread};
 use selvedge::timeout::with_timeout;
 
 /// Counts a child for as long as it lives.

@@ -5,9 +5,9 @@
 
 use super::kit::Model;
 use selvedge::semaphore::{Closed, Semaphore};
-use selvedge::sync::atomic::{AtomicUsize, Ordering};
-use selvedge::sync::future::block_on;
-use selvedge::sync::{Arc, thread};
+use selvedge::swap::atomic::{AtomicUsize, Ordering};
+use selvedge::swap::future::block_on;
+use selvedge::swap::{Arc, thread};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;

@@ -9,8 +9,8 @@
 
 use super::kit::Drops;
 use super::kit::Model;
-use selvedge::sync::cell::UnsafeCell;
-use selvedge::sync::{Arc, Condvar, Mutex, thread};
+use selvedge::swap::cell::UnsafeCell;
+use selvedge::swap::{Arc, Condvar, Mutex, thread};
 use selvedge::threads::{OnError, Pool, Results, Threads};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex as Unseen;

@@ -6,8 +6,8 @@
 use super::kit::Model;
 use selvedge::cancel::Token;
 use selvedge::rt;
-use selvedge::sync::future::block_on;
-use selvedge::sync::{Arc, thread, unmodelled};
+use selvedge::swap::future::block_on;
+use selvedge::swap::{Arc, thread, unmodelled};
 use selvedge::timeout::{Graced, current, inherit, with_timeout};
 use std::time::Duration;
 

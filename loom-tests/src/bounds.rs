@@ -50,12 +50,12 @@ What the engines cannot see, and nobody should read into a row:
 - **loom 0.7.3** remembers one last access of each atomic, so a thread's own load can hide a race behind it: it leaves
   some schedules out, within its bound too (its issues 166 and 392). Here every actor is a thread of its own, the main
   thread only joins, and shuttle repeats the model. A load never returns a value that is stored later in program
-  order (load buffering), nor one that is more than six stores old. A `SeqCst` access counts as `AcqRel`; `selvedge::sync` puts a fence on each side of it. Five
+  order (load buffering), nor one that is more than six stores old. A `SeqCst` access counts as `AcqRel`; `selvedge::swap` puts a fence on each side of it. Five
   threads at most. A deadline that lies ahead does not pass, a condition variable wakes nobody without reason, and
   spinning ends at once.
 - **shuttle** makes every atomic sequentially consistent: it says nothing about a memory ordering, loom alone does.
   It does not see what the drop of an `Arc` orders, nor its counts. A deadline may pass at any step, however soon.
-  Classes assume that actors share nothing but what `selvedge::sync` gives them or what is told of
+  Classes assume that actors share nothing but what `selvedge::swap` gives them or what is told of
   (`kit::Foreign`); no wake-up comes without a reason.
 - Both explore the small case that is written down, with so many threads and so many operations, and no larger one.
 

@@ -5,8 +5,8 @@
 
 use super::striped::Writer;
 use super::stripes::{Core, Padded};
-use crate::sync::cell::UnsafeCell;
-use crate::sync::{Arc, local_key};
+use crate::swap::cell::UnsafeCell;
+use crate::swap::{Arc, local_key};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 

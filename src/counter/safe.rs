@@ -52,8 +52,8 @@
 //! back in one execution, and the thread count of invariant 2, which is an
 //! argument and not a model.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, const_new};
+use crate::swap::atomic::{AtomicU64, Ordering};
+use crate::swap::{Mutex, const_new};
 use std::fmt;
 
 /// The state bit of `word`.

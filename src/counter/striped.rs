@@ -64,7 +64,7 @@
 
 use super::local::{ShortCut, TABLE};
 use super::stripes::{Core, Padded};
-use crate::sync::{Arc, unmodelled};
+use crate::swap::{Arc, unmodelled};
 use slab::Slab;
 use std::fmt;
 use std::ptr::NonNull;

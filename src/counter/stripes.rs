@@ -3,8 +3,8 @@
 
 #![allow(unsafe_code, reason = "a list of stripes that readers walk without a lock")]
 
-use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::swap::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::swap::{Mutex, MutexGuard};
 use crossbeam_utils::CachePadded;
 use std::ptr::{self, NonNull};
 

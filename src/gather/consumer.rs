@@ -6,7 +6,7 @@ use super::lanes::{Found, KeptOf, Shared, Stop};
 use crate::cancel::{Cancellation, Token};
 use crate::outcome::{Cancelled, IntoOutcome, Outcome};
 use crate::rt::{self, Sleep, Turn};
-use crate::sync::Arc;
+use crate::swap::Arc;
 use futures_core::Stream;
 use std::fmt;
 use std::future::poll_fn;

@@ -4,7 +4,7 @@ use super::item::{Item, OutcomeOf};
 use super::ready::Ready;
 use crate::guard::{self, guarded};
 use crate::outcome::{IntoOutcome, Outcome, Panic};
-use crate::sync::Arc;
+use crate::swap::Arc;
 use futures_core::Stream;
 use std::collections::VecDeque;
 use std::pin::Pin;

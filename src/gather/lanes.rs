@@ -7,7 +7,7 @@ use crate::guard::{self, guarded};
 use crate::outcome::{IntoOutcome, Outcome};
 use crate::rt::{self, Abort, Handle};
 use crate::scope::guests::{self, Guest, Guests, inside};
-use crate::sync::{Arc, Mutex};
+use crate::swap::{Arc, Mutex};
 use crate::timeout::free;
 use crate::wait::{Ticket, WaitList, Waiter};
 use futures_core::Stream;

@@ -26,9 +26,9 @@
 //! `loom-tests/models/ready.rs`: two slots in one word, a wake-up of each.
 
 use crate::guard;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::unmodelled::OnceLock;
-use crate::sync::{Arc, Mutex};
+use crate::swap::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::swap::unmodelled::OnceLock;
+use crate::swap::{Arc, Mutex};
 use std::fmt;
 use std::iter::successors;
 use std::task::{Wake, Waker};

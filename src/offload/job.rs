@@ -7,7 +7,7 @@ use crate::guard;
 use crate::outcome::{Cancelled, Crash, Outcome};
 use crate::rt::{self, Hold, Turn};
 use crate::semaphore::OwnedPermit;
-use crate::sync::{Arc, Mutex};
+use crate::swap::{Arc, Mutex};
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;

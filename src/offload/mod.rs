@@ -132,7 +132,7 @@ use crate::outcome::Crash;
 use crate::outcome::{Cancelled, Outcome};
 use crate::rt;
 use crate::semaphore::{OwnedPermit, Semaphore, TryAcquireError};
-use crate::sync::{Arc, thread};
+use crate::swap::{Arc, thread};
 use crate::timeout::Deadline;
 use std::convert::Infallible;
 use std::fmt;

@@ -5,7 +5,7 @@ use super::job::Slot;
 use crate::guard::{self, guarded};
 use crate::outcome::{Cancelled, Crash, Outcome, TimedOut};
 use crate::semaphore::OwnedPermit;
-use crate::sync::Arc;
+use crate::swap::Arc;
 use crate::timeout::{Deadline, deadline::exactly};
 use std::convert::Infallible;
 

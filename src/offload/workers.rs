@@ -4,7 +4,7 @@ use super::task::{Refusal, Task};
 use super::{Stats, closed};
 use crate::outcome::Crash;
 use crate::semaphore::Semaphore;
-use crate::sync::{Arc, Condvar, Mutex, local_key, thread};
+use crate::swap::{Arc, Condvar, Mutex, local_key, thread};
 use std::cell::Cell;
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! Inputs cut into blocks of whole lines, in bounded memory.
 
 use super::input::{Input, Ready, Source};
-use crate::sync::Mutex;
+use crate::swap::Mutex;
 use memchr::{memchr, memrchr};
 use std::io;
 use std::sync::Arc;

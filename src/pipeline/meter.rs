@@ -3,7 +3,7 @@
 use super::shown::Plain;
 use crate::rt::{self, Instant};
 use crate::shown::Few;
-use crate::sync::unmodelled::{AtomicU64, Mutex, Ordering};
+use crate::swap::unmodelled::{AtomicU64, Mutex, Ordering};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -92,7 +92,7 @@ pub use totals::{Overflow, Totals};
 use crate::cancel::Token;
 use crate::guard::{self, Returned, Surfacing};
 use crate::outcome::TimedOut;
-use crate::sync::time;
+use crate::swap::time;
 use crate::threads::Threads;
 use lines::{Blocks, Body, Spare};
 use meter::Gauge;

@@ -22,7 +22,7 @@
 
 use super::shown::Cut;
 use super::table::{Key, Table};
-use crate::sync::Mutex;
+use crate::swap::Mutex;
 use foldhash::fast::RandomState;
 use std::fmt;
 

@@ -28,7 +28,7 @@
 //! The worker's swap fails only when the parent interfered, at most twice a
 //! batch.
 
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::swap::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const CONDEMNED: u64 = 1 << 31;
 

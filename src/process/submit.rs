@@ -12,7 +12,7 @@ use crate::guard::{self, Surfacing};
 use crate::outcome::Outcome;
 use crate::rt;
 use crate::semaphore::{OwnedPermit, Semaphore};
-use crate::sync::future::block_on;
+use crate::swap::future::block_on;
 use std::fmt;
 use std::sync::Arc;
 

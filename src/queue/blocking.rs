@@ -5,8 +5,8 @@ use super::error::{
     Closed, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
 use super::handles::{Receiver, Sender};
-use crate::sync::hint::Spin;
-use crate::sync::{Parked, thread, time};
+use crate::swap::hint::Spin;
+use crate::swap::{Parked, thread, time};
 use crate::wait::{Ticket, Waiter};
 use std::collections::VecDeque;
 use std::iter::FusedIterator;

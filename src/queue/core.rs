@@ -47,8 +47,8 @@
 use super::error::{Abandoned, Closed, SenderPanicked, TryRecvError, TrySendError};
 use super::storage::{self, Cursor};
 use crate::guard;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::swap::Mutex;
+use crate::swap::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::wait::{Ticket, WaitList, Waiter};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
@@ -148,7 +148,7 @@ impl<T> Core<T> {
     /// `received` was read in between. A queue that is too busy for that is
     /// held still: `sent` changes under the tail's lock alone.
     pub(super) fn len(&self) -> usize {
-        const LOOKS: usize = if crate::sync::MODELLED { 1 } else { 8 };
+        const LOOKS: usize = if crate::swap::MODELLED { 1 } else { 8 };
         // ORDERING: Acquire, each with the Release stores of its counter, and
         // so that the three loads stay in this order. Whoever stored `sent`
         // had seen as many receives as its items needed room for, and whoever

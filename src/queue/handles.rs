@@ -2,8 +2,8 @@
 
 use super::core::{Core, Fault, drop_each};
 use super::error::Closed;
-use crate::sync::Arc;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::swap::Arc;
+use crate::swap::atomic::{AtomicUsize, Ordering};
 use std::error::Error;
 use std::fmt;
 use std::num::NonZeroUsize;

@@ -16,8 +16,8 @@
 //!    therefore the only one left in the block, and may free it.
 #![allow(unsafe_code, reason = "slots are uninitialised memory handed from end to end")]
 
-use crate::sync;
-use crate::sync::cell::UnsafeCell;
+use crate::swap;
+use crate::swap::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
@@ -25,7 +25,7 @@ use std::ptr::NonNull;
 /// Slots in a block of a chain: about a page, and few under a checker so that
 /// block changes are in its reach.
 const fn chain_block_len<T>() -> usize {
-    if sync::MODELLED {
+    if swap::MODELLED {
         return 2;
     }
     let size = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };

@@ -4,7 +4,7 @@ use super::limiter::Limiter;
 use super::state::{Turn, deadline_nanos, nanos};
 use super::{AcquireError, Late};
 use crate::rt::{self, Alarm, Instant};
-use crate::sync::Arc;
+use crate::swap::Arc;
 use crate::timeout::{self, Deadline};
 use crate::wait::{Ticket, Waiter};
 use std::fmt;

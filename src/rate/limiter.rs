@@ -4,7 +4,7 @@ use super::core::Gcra;
 use super::state::{CATCH_UP, ORIGIN, State, Stats, nanos};
 use super::{Rate, TryAcquireError};
 use crate::rt;
-use crate::sync::{Mutex, MutexGuard};
+use crate::swap::{Mutex, MutexGuard};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::AcquireError;
 use super::acquire::{Bound, Now, Wait};
 use super::limiter::Limiter;
-use crate::sync::Arc;
+use crate::swap::Arc;
 use crate::timeout::Deadline;
 use std::fmt;
 use std::ops::Deref;

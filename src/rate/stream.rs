@@ -2,7 +2,7 @@
 
 use super::acquire::{Bound, Wait};
 use super::limiter::Limiter;
-use crate::sync::Arc;
+use crate::swap::Arc;
 use futures_core::Stream;
 use std::fmt;
 use std::num::NonZeroUsize;

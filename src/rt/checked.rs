@@ -61,6 +61,6 @@ impl Working {
 
     /// Waits for `future`.
     pub fn wait<F: Future>(&self, future: F) -> F::Output {
-        crate::sync::future::block_on(future)
+        crate::swap::future::block_on(future)
     }
 }

@@ -1,7 +1,7 @@
 //! Under loom: a clock that a model moves, and no tasks.
 
 use super::Instant;
-use crate::sync::{self, Mutex, Parked};
+use crate::swap::{self, Mutex, Parked};
 use crate::wait::Waiter;
 use std::pin::Pin;
 use std::sync::OnceLock;
@@ -120,7 +120,7 @@ impl Future for Sleep {
 /// See the tokio backend.
 pub fn park_until(at: Option<Instant>) -> Parked {
     let Some(at) = at else {
-        sync::thread::park();
+        swap::thread::park();
         return Parked::Woken;
     };
     let id = {
@@ -130,7 +130,7 @@ pub fn park_until(at: Option<Instant>) -> Parked {
         }
         clock.add(at, Waiter::this_thread())
     };
-    sync::thread::park();
+    swap::thread::park();
     let woken = CLOCK.lock().remove(id).is_some();
     if woken { Parked::Woken } else { Parked::TimedOut }
 }

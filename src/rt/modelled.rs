@@ -1,7 +1,7 @@
 //! The harness: tokio's tasks and clock outside of a model, its own inside.
 
 use super::Instant;
-use crate::sync::{self, Parked};
+use crate::swap::{self, Parked};
 use selvedge_model::{private, task, time};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -128,7 +128,7 @@ impl Alarm {
 /// See the tokio backend.
 #[track_caller]
 pub fn park_until(at: Option<Instant>) -> Parked {
-    sync::thread::park_until(at.map(Instant::into_std))
+    swap::thread::park_until(at.map(Instant::into_std))
 }
 
 /// Lets other tasks run.

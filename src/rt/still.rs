@@ -4,7 +4,7 @@
 //! anything to do, and knows of no thread but those of its own blocking pool.
 //! So one of these waits while a task waits for a thread of ours.
 
-use crate::sync::hint::Spin;
+use crate::swap::hint::Spin;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -102,7 +102,7 @@ impl Working {
         // A model's clock needs no holding, and the waker below is no step of it.
         #[cfg(any(test, feature = "model"))]
         if selvedge_model::private::inside() {
-            return crate::sync::future::block_on(future);
+            return crate::swap::future::block_on(future);
         }
         let mut future = pin!(future);
         let waker = Waker::from(Arc::clone(&self.0));

@@ -3,7 +3,7 @@
 pub use super::alarm::Alarm;
 
 use super::Instant;
-use crate::sync::{self, Parked};
+use crate::swap::{self, Parked};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant as StdInstant};
@@ -115,11 +115,11 @@ pub fn now() -> Instant {
 /// Parks the thread until it is unparked or until `at`. May wake for no
 /// reason.
 pub fn park_until(at: Option<Instant>) -> Parked {
-    let parked = sync::thread::park_until(at.map(Instant::into_std));
+    let parked = swap::thread::park_until(at.map(Instant::into_std));
     if parked == Parked::TimedOut && at.is_some_and(|at| now() < at) {
         // A paused clock stands still while this thread waits for it: not a
         // reason to spin.
-        return sync::thread::park_until(Some(StdInstant::now() + GRAIN));
+        return swap::thread::park_until(Some(StdInstant::now() + GRAIN));
     }
     parked
 }

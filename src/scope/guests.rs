@@ -6,7 +6,7 @@
 //! future later does so from anywhere.
 
 use crate::guard;
-use crate::sync::{Arc, Mutex, local_key};
+use crate::swap::{Arc, Mutex, local_key};
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};

@@ -121,7 +121,7 @@ use crate::guard::{self, Each};
 use crate::outcome::Outcome;
 use crate::rt::{Abort, Handle};
 use crate::shown::Few;
-use crate::sync::{Arc, Mutex};
+use crate::swap::{Arc, Mutex};
 use crate::timeout::{self, inherit};
 use guests::{Guests, inside};
 use run::{Handover, Running, run_body};

@@ -5,7 +5,7 @@ use super::{BoxFuture, Child, Cleaned, Cleanup, Inner, Scope};
 use crate::guard::{self, Each, Guarded, guarded};
 use crate::outcome::{Cancelled, Outcome};
 use crate::rt::{self, Abort};
-use crate::sync::Arc;
+use crate::swap::Arc;
 use crate::timeout::Timer;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

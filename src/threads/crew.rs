@@ -29,8 +29,8 @@
 use super::pool::{Pool, Quarters};
 use super::workers::Workers;
 use crate::guard::{self, Payload, caught};
-use crate::sync::hint::Backoff;
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::swap::hint::Backoff;
+use crate::swap::{Arc, Condvar, Mutex};
 use std::fmt;
 
 /// A borrowed `Fn(&Crew) + Sync` without its type and lifetime.

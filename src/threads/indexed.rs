@@ -22,8 +22,8 @@ use super::crew::Crew;
 use super::pace::Pace;
 use super::results::Limits;
 use crate::guard::{Each, Payload, caught};
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::swap::Mutex;
+use crate::swap::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 

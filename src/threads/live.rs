@@ -30,7 +30,7 @@ use super::crew::Crew;
 use super::results::Limits;
 use super::stream::{Chunk, Job, State, Step, Task};
 use crate::guard::{Payload, caught};
-use crate::sync::MutexGuard;
+use crate::swap::MutexGuard;
 use std::mem;
 use std::time::Duration;
 
@@ -237,7 +237,7 @@ impl<I: Iterator<Item: Send> + Send, S: Step<I::Item>> Job<I::Item, S, I> {
                 self.wake_puller(&state);
             }
         }
-        let backoff = crate::sync::hint::Backoff::new();
+        let backoff = crate::swap::hint::Backoff::new();
         loop {
             if let Some(turn) = self.turn_now(&mut state) {
                 return turn;

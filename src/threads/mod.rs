@@ -95,7 +95,7 @@ pub use results::Results;
 
 use crate::guard::{Each, Returned, Surfacing};
 use crate::outcome::Outcome;
-use crate::sync::Mutex;
+use crate::swap::Mutex;
 use indexed::Indexed;
 use live::Live;
 use pace::Pace;

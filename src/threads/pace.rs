@@ -6,7 +6,7 @@
 //! one item; the size then grows geometrically while batches are quick, and
 //! falls to what would have met the goal as soon as one is slow.
 
-use crate::sync::time;
+use crate::swap::time;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 

@@ -21,8 +21,8 @@
 use super::crew::Call;
 use super::workers::learn_cores;
 use crate::fork::PerProcess;
-use crate::sync::thread::{self, Thread};
-use crate::sync::{Arc, Condvar, Mutex, Parked, time};
+use crate::swap::thread::{self, Thread};
+use crate::swap::{Arc, Condvar, Mutex, Parked, time};
 use std::collections::VecDeque;
 use std::time::Duration;
 

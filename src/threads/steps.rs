@@ -4,7 +4,7 @@ use super::error::{MapError, MapErrorKind};
 use super::stream::{Flow, Step};
 use crate::guard::{self, guarded};
 use crate::outcome::Outcome;
-use crate::sync::Mutex;
+use crate::swap::Mutex;
 
 /// Every result is one.
 pub(super) struct Plain<F>(pub(super) F);

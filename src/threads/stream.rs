@@ -27,9 +27,9 @@ use super::live::Feed;
 use super::pace::Pace;
 use super::workers::Workers;
 use crate::guard::{self, Each, Payload, Surfacing, caught};
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::hint::Backoff;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::swap::atomic::{AtomicUsize, Ordering};
+use crate::swap::hint::Backoff;
+use crate::swap::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::time::Instant;
 use std::vec;
@@ -304,7 +304,7 @@ impl<T, S: Step<T>, P> Job<T, S, P> {
         let ended_at = first + results.len();
         let mut state = self.state.lock();
         state.at_work -= 1;
-        let took = started.map(crate::sync::time::since);
+        let took = started.map(crate::swap::time::since);
         if let Some(took) = took {
             state.pace.record(count, took);
             state.feed.measure(count, took);

@@ -1,6 +1,6 @@
 //! How many workers a job may have.
 
-use crate::sync::thread;
+use crate::swap::thread;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 

@@ -9,7 +9,7 @@
 //! no runtime is needed to ask for it.
 
 use crate::rt::{self, Instant};
-use crate::sync::local_key;
+use crate::swap::local_key;
 use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;

@@ -11,10 +11,21 @@ use syn::{Error, ExprArray, Ident, ItemFn, LitInt, LitStr, Path, Token, parenthe
 /// See `selvedge_model::model`.
 #[proc_macro_attribute]
 pub fn model(args: TokenStream, item: TokenStream) -> TokenStream {
+    expanded(args, item, &syn::parse_quote!(::selvedge_model))
+}
+
+/// The same for those who depend on `selvedge`, which calls it `model`.
+#[proc_macro_attribute]
+pub fn model_of_selvedge(args: TokenStream, item: TokenStream) -> TokenStream {
+    expanded(args, item, &syn::parse_quote!(::selvedge::harness))
+}
+
+/// `root` is where the caller finds the harness, if it does not say.
+fn expanded(args: TokenStream, item: TokenStream, root: &Path) -> TokenStream {
     let expand = || {
         let args = syn::parse::<Args>(args)?;
         let body = syn::parse::<ItemFn>(item)?;
-        expand(&args, &body)
+        expand(&args, &body, root)
     };
     expand().unwrap_or_else(|error| error.to_compile_error()).into()
 }
@@ -114,7 +125,7 @@ impl Args {
     }
 }
 
-fn expand(args: &Args, body: &ItemFn) -> syn::Result<Tokens> {
+fn expand(args: &Args, body: &ItemFn, root: &Path) -> syn::Result<Tokens> {
     if let Some(input) = body.sig.inputs.first() {
         let what = "a model takes no arguments: it makes what it needs, anew in every execution";
         return Err(Error::new_spanned(input, what));
@@ -122,7 +133,7 @@ fn expand(args: &Args, body: &ItemFn) -> syn::Result<Tokens> {
     if !body.sig.generics.params.is_empty() {
         return Err(Error::new_spanned(&body.sig.generics, "a model is not generic"));
     }
-    let root = args.root.clone().unwrap_or_else(|| syn::parse_quote!(::selvedge_model));
+    let root = args.root.as_ref().unwrap_or(root);
     let name = &body.sig.ident;
     let asynchronous = body.sig.asyncness.is_some();
     let engines: Vec<Ident> = match &args.engines {

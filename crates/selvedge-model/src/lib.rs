@@ -16,6 +16,9 @@
 //! selvedge-model = { version = "0.1", features = ["model"] }
 //! ```
 //!
+//! Who depends on `selvedge` has all of it there: its own feature `model`, and
+//! `selvedge::{model, sync, thread, task, time, harness}`.
+//!
 //! In a build without the feature `model` every name here *is* std's or
 //! tokio's, and neither shuttle nor loom is compiled.
 //!
@@ -233,7 +236,7 @@ pub mod time;
 
 pub use model::{Engine, Model, Report, Time};
 #[cfg(feature = "model")]
-pub use selvedge_macros::model;
+pub use selvedge_macros::{model, model_of_selvedge};
 
 /// std's, a model's step.
 pub mod hint {

@@ -5,8 +5,8 @@ pub mod count;
 // loom has no tasks.
 #[cfg(not(loom))]
 pub mod lock;
+pub mod parked;
 #[cfg(not(loom))]
 pub mod pool;
-pub mod parked;
 pub mod queue;
 pub mod service;

@@ -3,8 +3,8 @@
 
 use middle::Tally;
 use selvedge::queue::{self, Receiver};
+use selvedge::thread;
 use selvedge::{nz, semaphore::Semaphore};
-use selvedge_model::thread;
 
 fn drain(jobs: &Receiver<u32>, permits: &Semaphore, done: &Tally) {
     while jobs.recv().is_ok() {
@@ -33,7 +33,7 @@ pub fn run(jobs: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use selvedge_model::model;
+    use selvedge::model;
 
     /// With the bug, the body waits in the queue, and its worker in the semaphore.
     #[model(outcomes = [4], engines(shuttle, loom), preemptions = 1)]
@@ -51,6 +51,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "deadlock")]
     fn a_test_that_should_panic_does() {
-        let _ = selvedge_model::Model::new("two").holds(|| run(2));
+        let _ = selvedge::harness::Model::new("two").holds(|| run(2));
     }
 }

@@ -4,7 +4,7 @@
 
 use middle::Tally;
 use selvedge::queue::Receiver;
-use selvedge_model::sync::{Condvar, Mutex};
+use selvedge::sync::{Condvar, Mutex};
 
 /// What workers share.
 #[derive(Debug, Default)]
@@ -57,10 +57,10 @@ pub async fn request(
         let Ok(permit) = permits.acquire().await else { return };
         if cfg!(feature = "bugs") {
             permit.forget();
-            selvedge_model::time::sleep(lasts).await;
+            selvedge::time::sleep(lasts).await;
             permits.add_permits(1);
         } else {
-            selvedge_model::time::sleep(lasts).await;
+            selvedge::time::sleep(lasts).await;
             drop(permit);
         }
     };
@@ -71,9 +71,9 @@ pub async fn request(
 mod tests {
     use super::*;
     use selvedge::semaphore::Semaphore;
+    use selvedge::sync::Arc;
+    use selvedge::{model, thread};
     use selvedge::{nz, queue};
-    use selvedge_model::sync::Arc;
-    use selvedge_model::{model, thread};
 
     #[model(outcomes = [2], engines(shuttle))]
     fn every_job_is_counted() -> u32 {
@@ -107,7 +107,7 @@ mod tests {
     async fn every_permit_is_given_back() {
         let permits = Arc::new(Semaphore::new(1));
         let ms = std::time::Duration::from_millis(1);
-        let other = selvedge_model::task::spawn({
+        let other = selvedge::task::spawn({
             let permits = Arc::clone(&permits);
             async move { request(&permits, 4 * ms, 5 * ms).await }
         });

@@ -8,7 +8,7 @@
 //! not carry that excuse.
 //!
 //! The models are built once: under `--cfg loom` the facade's atomics weaken
-//! the one access that the environment names (`src/sync/loom.rs`).
+//! the one access that the environment names (`src/swap/loom.rs`).
 //!
 //! `loom-tests/weakened.toml` says which models a file has:
 //!
@@ -187,7 +187,7 @@ fn wanted_files(root: &Path, options: &Options) -> Result<Vec<String>> {
     // The facade hands orderings on.
     files.retain(|file| {
         file.ends_with(".rs")
-            && !file.starts_with("src/sync/")
+            && !file.starts_with("src/swap/")
             && !file.ends_with("tests.rs")
             && root.join(file).exists()
             && (options.filters.is_empty()

@@ -11,7 +11,7 @@ use crate::guard::guarded;
 use crate::queue::{self, Receiver, Sender, TryRecvError};
 use crate::rt::{self, Working};
 use crate::semaphore::Semaphore;
-use crate::sync::{Arc, thread};
+use crate::swap::{Arc, thread};
 use futures_core::Stream;
 use std::cell::Cell;
 use std::future::poll_fn;

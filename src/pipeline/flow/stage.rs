@@ -11,7 +11,7 @@ use crate::outcome::Panic;
 use crate::queue::{self, Receiver, SendError, Sender};
 use crate::rt::{self, Working};
 use crate::scope::Scope;
-use crate::sync::{Arc, thread};
+use crate::swap::{Arc, thread};
 use crate::threads::{Pool, Threads};
 use std::collections::VecDeque;
 use std::future::poll_fn;

@@ -13,7 +13,7 @@ use super::super::results::{Drive, Limits, Refill};
 use super::super::stream::{Chunk, End, Flow, Job, State, Step};
 use super::{MEASURED, Turn};
 use crate::guard::{self, Surfacing, caught};
-use crate::sync::{MutexGuard, time};
+use crate::swap::{MutexGuard, time};
 use std::mem;
 use std::time::Instant;
 

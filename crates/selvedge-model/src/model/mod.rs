@@ -260,7 +260,7 @@ impl Model {
     /// # Panics
     ///
     /// As [`reaches`](Self::reaches).
-    #[cfg(all(feature = "tokio", not(loom)))]
+    #[cfg(all(feature = "model", feature = "tokio", not(loom)))]
     #[track_caller]
     pub fn reaches_async<O, B, F>(self, outcomes: impl IntoIterator<Item = O>, body: B) -> Report
     where
@@ -277,7 +277,7 @@ impl Model {
     /// # Panics
     ///
     /// As [`reaches`](Self::reaches).
-    #[cfg(all(feature = "tokio", not(loom)))]
+    #[cfg(all(feature = "model", feature = "tokio", not(loom)))]
     #[track_caller]
     pub fn holds_async<O, B, F>(self, body: B) -> Report
     where
@@ -288,7 +288,7 @@ impl Model {
         self.run_async(Outcomes::new(None), body)
     }
 
-    #[cfg(all(feature = "tokio", not(loom)))]
+    #[cfg(all(feature = "model", feature = "tokio", not(loom)))]
     #[track_caller]
     fn run_async<O, B, F>(self, outcomes: Outcomes<O>, body: B) -> Report
     where
@@ -313,9 +313,7 @@ impl Model {
                     }
                 })
             }),
-            #[cfg(feature = "model")]
             Engine::Paused => paused::run(&self, &outcomes, body),
-            #[cfg(feature = "model")]
             Engine::Shuttle => {
                 shuttle::run(&self, &outcomes, move || crate::task::block_on_modelled(body()))
             }

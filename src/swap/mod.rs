@@ -1,6 +1,6 @@
 //! The primitives that every block is built from, behind one name.
 //!
-//! The library never names a checker. It says `crate::sync::Mutex`, and this
+//! The library never names a checker. It says `crate::swap::Mutex`, and this
 //! module decides what that is:
 //!
 //! | build | backend | who runs it |
