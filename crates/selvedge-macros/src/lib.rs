@@ -1,6 +1,8 @@
 //! The attribute `#[model]` of `selvedge-model`, which re-exports it and
 //! documents it.
 
+mod select;
+
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
@@ -18,6 +20,13 @@ pub fn model(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn model_of_selvedge(args: TokenStream, item: TokenStream) -> TokenStream {
     expanded(args, item, &syn::parse_quote!(::selvedge::harness))
+}
+
+/// tokio's `select!`, for each branch that may be polled first; see
+/// `selvedge_model::select`. It begins with the harness's path in parentheses.
+#[proc_macro]
+pub fn select_any(input: TokenStream) -> TokenStream {
+    select::expand(input.into()).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
 /// `root` is where the caller finds the harness, if it does not say.

@@ -25,7 +25,7 @@
 //! **2. Change imports**, and nothing else: `std::sync` to
 //! [`selvedge_model::sync`](sync), `std::thread` to [`selvedge_model::thread`](thread),
 //! `tokio::task` and `tokio::time` to `selvedge_model::task` and
-//! `selvedge_model::time`, `std::hint::spin_loop` to [`hint::spin_loop`],
+//! `selvedge_model::time`, `tokio::select!` to `selvedge_model::select!`, `std::hint::spin_loop` to [`hint::spin_loop`],
 //! `std::thread_local!` to `selvedge_model::thread_local!`.
 //!
 //! **3. Write the test**, small: two or three actors, two or three operations
@@ -157,8 +157,8 @@
 //! # Rules for a body
 //!
 //! It runs thousands of times and must do the same on the same schedule: no
-//! clock but `selvedge_model::time`, no random numbers, no iteration of a
-//! `HashMap` with its random hasher, and nothing kept from one execution to the
+//! clock but `selvedge_model::time`, no chance but [`rand`] and [`select!`], no
+//! iteration of a `HashMap` with std's random hasher, and nothing kept from one execution to the
 //! next. Atomics, `OnceLock`s and `LazyLock`s in statics start every execution
 //! afresh. The contents of a `static` `Mutex` or `RwLock` do not: put it in a
 //! [`LazyLock`](sync::LazyLock). To collect over executions, use std's own. A
@@ -205,9 +205,8 @@
 //!   program when their model fails and a destructor uses them.
 //! * `LocalKey` has no destructors that make other keys' values visible to
 //!   `try_with` as gone; `JoinSet` has no `spawn_on`, `LocalSet` is not there.
-//! * No `select!` and `join!` of its own (tokio's work, their random branch is
-//!   not the model's choice: write `biased;`), no seeded random numbers or
-//!   hasher.
+//! * Inside of a model, [`select!`] polls its branches from the same one on each
+//!   time; which one is tried in every way. tokio draws anew for each poll.
 //! * A destructor that panics while a panic unwinds ends the program, as Rust
 //!   has it, after one report on the standard error.
 //! * The stacks of a failed execution are leaked, some kilobytes each.
@@ -225,6 +224,8 @@ mod macros;
 mod model;
 #[cfg(any(loom, feature = "model"))]
 mod page;
+#[cfg(not(loom))]
+pub mod rand;
 pub mod sync;
 #[cfg(any(loom, feature = "model"))]
 mod table;
@@ -237,6 +238,10 @@ pub mod time;
 pub use model::{Engine, Model, Report, Time};
 #[cfg(feature = "model")]
 pub use selvedge_macros::{model, model_of_selvedge};
+
+/// As tokio's; it decides nothing by chance.
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use tokio::{join, try_join};
 
 /// std's, a model's step.
 pub mod hint {

@@ -81,3 +81,38 @@ macro_rules! not_loom {
 macro_rules! not_loom {
     ($($all:tt)*) => {};
 }
+
+/// As [`tokio::select!`]: which branch is polled first is random, and tried in
+/// every way inside of a model.
+#[cfg(all(feature = "tokio", not(feature = "model"), not(loom)))]
+#[macro_export]
+macro_rules! select {
+    ($($all:tt)*) => { $crate::private::tokio::select! { $($all)* } };
+}
+
+/// As [`tokio::select!`]: which branch is polled first is random, and tried in
+/// every way inside of a model.
+///
+/// ```
+/// # #[cfg(not(loom))] {
+/// use selvedge_model::{Model, select, task, time};
+/// use std::time::Duration;
+///
+/// // Both are ready: either may be taken.
+/// let report = Model::new("either").reaches_async(["one", "two"], || async {
+///     let other = task::spawn(async {});
+///     let first = select! {
+///         () = std::future::ready(()) => "one",
+///         () = std::future::ready(()) => "two",
+///     };
+///     other.await.unwrap();
+///     first
+/// });
+/// assert_eq!(report.outcomes, 2);
+/// # }
+/// ```
+#[cfg(all(feature = "tokio", feature = "model", not(loom)))]
+#[macro_export]
+macro_rules! select {
+    ($($all:tt)*) => { $crate::private::select_any! { ($crate) $($all)* } };
+}

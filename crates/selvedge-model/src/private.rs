@@ -6,8 +6,12 @@ pub use crate::model::mark;
 pub use crate::sync::arc::{Arc, UnsafeCell, block_on};
 #[cfg(loom)]
 pub use ::loom;
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use ::tokio;
 #[cfg(all(feature = "model", not(loom)))]
 pub use modelled::*;
+#[cfg(all(feature = "model", not(loom)))]
+pub use selvedge_macros::select_any;
 #[cfg(all(feature = "model", not(loom)))]
 pub use std::thread_local as std_thread_local;
 
@@ -19,6 +23,18 @@ mod modelled {
     /// Whether the caller runs inside of a model.
     pub fn inside() -> bool {
         engine::inside()
+    }
+
+    /// Which of so many branches is polled first; `count` outside of a model.
+    #[track_caller]
+    pub fn first_of(count: usize) -> usize {
+        if !engine::inside() {
+            return count;
+        }
+        let at = std::panic::Location::caller();
+        let first = engine::step("select", None, engine::Wait::OneOf(count), None, at);
+        engine::done(at, None, || format!("select: branch {} first", first + 1));
+        first
     }
 
     /// The time on the clock of the model, inside of one.

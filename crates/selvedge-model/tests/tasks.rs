@@ -4,7 +4,7 @@
 use selvedge_model::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use selvedge_model::task::sync::{Mutex, Notify, Semaphore};
 use selvedge_model::time::{Instant, error::Elapsed, interval, sleep, timeout};
-use selvedge_model::{Model, Time, model, task, thread};
+use selvedge_model::{Model, Time, model, rand, select, task, thread};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -206,4 +206,66 @@ fn a_notification_between_a_look_and_a_wait_is_lost() {
         }));
     });
     assert!(message.contains("in Notify::notified"), "{message}");
+}
+
+/// Each branch that may be polled first is, and so either is taken where both
+/// are ready; a biased one takes the first.
+#[test]
+fn select_takes_any_branch_that_is_ready() {
+    async fn both(other: Option<u32>) -> u32 {
+        let task = task::spawn(async {});
+        let got = select! {
+            one = std::future::ready(1) => one,
+            Some(two) = std::future::ready(other) => { two }
+            three = std::future::ready(3), if other.is_none() => three,
+            else => 9,
+        };
+        task.await.unwrap();
+        got
+    }
+    Model::new("any").reaches_async([1, 2], || both(Some(2)));
+    Model::new("guarded").reaches_async([1, 3], || both(None));
+    Model::new("biased").reaches_async([1], || async {
+        let tasks = [(); 2].map(|()| task::spawn(async {}));
+        let got = select! {
+            biased;
+            one = std::future::ready(1) => one,
+            two = std::future::ready(2) => two,
+        };
+        for task in tasks {
+            task.await.unwrap();
+        }
+        got
+    });
+}
+
+#[test]
+fn chance_is_tried_in_every_way() {
+    Model::new("dice").reaches_async([0, 1, 2, 10, 11, 12], || async {
+        let heads = task::spawn(async { rand::coin() });
+        let dice = rand::below(3);
+        dice + if heads.await.unwrap() { 10 } else { 0 }
+    });
+    let threads = Model::new("threads").reaches([(0, 0), (0, 1), (1, 0), (1, 1)], || {
+        let other = selvedge_model::thread::spawn(|| rand::below(2));
+        (rand::below(2), other.join().unwrap())
+    });
+    // Neither touches what the other does: one order of each pair.
+    assert!(threads.claim.starts_with("every schedule"), "{}", threads.claim);
+}
+
+#[test]
+fn a_map_has_the_same_order_in_every_execution() {
+    Model::new("map").holds_async(|| async {
+        let mut map: std::collections::HashMap<u32, u32, rand::RandomState> =
+            std::collections::HashMap::default();
+        map.extend((0..20).map(|n| (n, n)));
+        let task = task::spawn(async {});
+        for n in map.into_keys() {
+            if n % 2 == 0 {
+                task::yield_now().await;
+            }
+        }
+        task.await.unwrap();
+    });
 }

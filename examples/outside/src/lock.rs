@@ -10,8 +10,7 @@ use std::time::Duration;
 /// Adds one under the lock; after a while without it, adds ten.
 pub async fn add(value: &Mutex<u32>) {
     let mut patient = pin!(async { *value.lock().await += 1 });
-    tokio::select! {
-        biased;
+    selvedge_model::select! {
         () = &mut patient => return,
         () = sleep(Duration::from_millis(5)) => {}
     }

@@ -219,7 +219,7 @@ impl Exec {
             step.touch(Key::Timer(alternative), true);
         }
         let waits = match &self.tasks[task].pending.wait {
-            Wait::Ready | Wait::Never | Wait::Pick(_) => Vec::new(),
+            Wait::Ready | Wait::Never | Wait::Pick(_) | Wait::OneOf(_) => Vec::new(),
             Wait::Yield => {
                 step.world = true;
                 Vec::new()
@@ -339,6 +339,7 @@ impl Exec {
                 }
                 _ => true,
             },
+            Wait::OneOf(ways) => return *ways,
             Wait::Token => task.token,
             Wait::Finished(other) => self.tasks[*other].finished,
             // ORDERING: a waker outside of the model sets it with Release.

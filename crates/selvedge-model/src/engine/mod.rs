@@ -67,6 +67,8 @@ pub(crate) enum Wait {
     Notified { condvar: usize, ticket: usize, lock: usize },
     /// One of those who wait for the condition variable is picked.
     Pick(usize),
+    /// Nothing; one of so many ways to go on is picked.
+    OneOf(usize),
     /// The calling task has its token.
     Token,
     /// The task has finished.

@@ -132,7 +132,7 @@ impl Failed {
             },
             Wait::Empty(_) => "for the threads of its scope".to_owned(),
             Wait::Never => "for a time that no clock reaches".to_owned(),
-            Wait::Ready | Wait::Yield | Wait::Pick(_) | Wait::Clock => {
+            Wait::Ready | Wait::Yield | Wait::Pick(_) | Wait::OneOf(_) | Wait::Clock => {
                 format!("to do {}", pending.op)
             }
         }
