@@ -2,7 +2,7 @@
 
 use super::input::{Input, Ready, Source};
 use crate::swap::Mutex;
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +116,8 @@ pub(super) struct Block {
     pub(super) offset: u64,
     /// How many bytes of the input it stands for.
     pub(super) size: u64,
+    /// The lines of its input before it, if they are counted.
+    pub(super) before: u64,
     pub(super) body: Body,
 }
 
@@ -131,6 +133,17 @@ pub(super) enum Body {
     /// The input could not be opened, or be read any further: the block's
     /// offset is where the line starts that was not read to its end.
     Failed(io::Error),
+}
+
+impl Body {
+    /// How many lines end here.
+    fn lines(&self) -> u64 {
+        match self {
+            Self::Lines(buffer) => memchr_iter(b'\n', buffer.filled()).count() as u64,
+            Self::TooLong => 1,
+            Self::Idle | Self::Failed(_) => 0,
+        }
+    }
 }
 
 /// The source: an iterator of blocks. A failure has a block of its own, which
@@ -149,6 +162,8 @@ pub(super) struct Blocks<'a, I, S> {
     block_size: usize,
     max_line: usize,
     keep_going: bool,
+    /// Lines are counted.
+    numbered: bool,
     /// Whether to stop; asked before each block and each read.
     stop: S,
     over: bool,
@@ -160,6 +175,8 @@ struct Current {
     first: bool,
     /// Where `carry` starts.
     offset: u64,
+    /// The lines before it, if they are counted.
+    lines: u64,
     end: End,
     /// There if the end is a failure that has not been reported.
     failed: Option<io::Error>,
@@ -174,8 +191,25 @@ impl<'a, I: Iterator<Item = Input>, S: FnMut() -> bool> Blocks<'a, I, S> {
         stop: S,
     ) -> Self {
         let (current, carry) = (None, Vec::new());
-        let (keep_going, over) = (false, false);
-        Self { inputs, current, carry, spare, block_size, max_line, keep_going, stop, over }
+        let (keep_going, numbered, over) = (false, false, false);
+        Self {
+            inputs,
+            current,
+            carry,
+            spare,
+            block_size,
+            max_line,
+            keep_going,
+            numbered,
+            stop,
+            over,
+        }
+    }
+
+    /// Counts lines, so that blocks know the number of their first.
+    pub(super) fn numbered(mut self, numbered: bool) -> Self {
+        self.numbered = numbered;
+        self
     }
 
     /// Goes on with the next input after a failure.
@@ -186,13 +220,21 @@ impl<'a, I: Iterator<Item = Input>, S: FnMut() -> bool> Blocks<'a, I, S> {
 
     fn open_next(&mut self) -> Option<Current> {
         let (name, opened) = self.inputs.next()?.open();
-        let (first, offset) = (true, 0);
+        let (first, offset, lines, failed) = (true, 0, 0, None);
         Some(match opened {
-            Ok(source) => Current { name, source, first, offset, end: End::Ahead, failed: None },
+            Ok(source) => Current { name, source, first, offset, lines, end: End::Ahead, failed },
             Err(error) => {
                 let nothing = Input::reader("", io::empty()).open().1;
                 let source = nothing.expect("it is open");
-                Current { name, source, first, offset, end: End::Failed, failed: Some(error) }
+                Current {
+                    name,
+                    source,
+                    first,
+                    offset,
+                    lines,
+                    end: End::Failed,
+                    failed: Some(error),
+                }
             }
         })
     }
@@ -201,11 +243,12 @@ impl<'a, I: Iterator<Item = Input>, S: FnMut() -> bool> Blocks<'a, I, S> {
     /// when the run is to stop.
     fn last(&mut self) -> Option<Block> {
         self.over = true;
-        let Current { name, first, offset, .. } = self.current.take()?;
+        let Current { name, first, offset, lines: before, .. } = self.current.take()?;
         let end = memrchr(b'\n', &self.carry)? + 1;
         let mut buffer = self.spare.take();
         buffer.set(&self.carry[..end]);
-        Some(Block { input: name, first, offset, size: end as u64, body: Body::Lines(buffer) })
+        let (size, body) = (end as u64, Body::Lines(buffer));
+        Some(Block { input: name, first, offset, size, before, body })
     }
 }
 
@@ -254,6 +297,7 @@ impl<I: Iterator<Item = Input>, S: FnMut() -> bool> Iterator for Blocks<'_, I, S
                             first,
                             offset,
                             size: 0,
+                            before: current.lines,
                             body: Body::Failed(error),
                         });
                     }
@@ -263,10 +307,14 @@ impl<I: Iterator<Item = Input>, S: FnMut() -> bool> Iterator for Blocks<'_, I, S
                 first: current.first && !matches!(body, Body::Idle),
                 offset: current.offset,
                 size,
+                before: current.lines,
                 body,
             };
             current.first &= matches!(block.body, Body::Idle);
             current.offset += size;
+            if self.numbered {
+                current.lines += block.body.lines();
+            }
             self.current = Some(current);
             return Some(block);
         }

@@ -13,18 +13,19 @@
 //! # Ok::<(), selvedge::pipeline::Error>(())
 //! ```
 //!
-//! # Two forms
+//! # Three forms
 //!
-//! | | [`Pipeline`] | [`Flow`] |
-//! |---|---|---|
-//! | stages | parse and transform, in one pass | any number, of any types |
-//! | a stage is | a closure that computes | tasks that wait, or threads that compute |
-//! | handed on | blocks of lines, not copied | lines |
-//! | cost of a line | tens of nanoseconds | a microsecond or so |
+//! | | [`Pipeline::key_value`], [`parsing`](Pipeline::parsing) | [`Pipeline::fold`] | [`Flow`] |
+//! |---|---|---|---|
+//! | gives | a whole number per key | whatever you fold | a number per key, or what you fold |
+//! | stages | parse and transform, in one pass | one closure | any number, of any types |
+//! | a stage is | a closure that computes | a closure that computes | tasks that wait, or threads that compute |
+//! | handed on | blocks of lines, not copied | the same | lines |
+//! | cost of a line | tens of nanoseconds | that of the closure, and ten | a microsecond or so |
 //!
-//! Both read the same [`Input`]s, treat lines the same way and give the same
-//! [`Report`] or [`Error`]. What follows is about `Pipeline`; `Flow` has its
-//! own page, [`flow`].
+//! All read the same [`Input`]s, treat lines the same way and give a
+//! [`Report`]. What follows is about `Pipeline`; `Flow` has its own page,
+//! [`flow`].
 //!
 //! # Algorithm
 //!
@@ -72,6 +73,8 @@
 //! all the same is not cut short; see [slow inputs](Input#slow-inputs).
 
 pub mod flow;
+mod fold;
+mod groups;
 mod input;
 mod lines;
 mod meter;
@@ -79,18 +82,21 @@ mod parse;
 mod report;
 mod shown;
 mod table;
+mod totalling;
 mod totals;
 mod work;
 
 pub use flow::{Bound, Flow};
+pub use fold::{FoldError, FoldErrorKind, Folding, Line, LineError};
+pub use groups::Groups;
 pub use input::Input;
 pub use meter::{Meter, StageCounts};
 pub use parse::{Parsed, Reason, Record, key_value};
 pub use report::{Error, Location, Malformed, Progress, Report, Stopped, Unreadable};
+pub use totalling::{Totalling, times};
 pub use totals::{Overflow, Totals};
 
 use crate::cancel::Token;
-use crate::guard::{self, Returned, Surfacing};
 use crate::outcome::TimedOut;
 use crate::swap::time;
 use crate::threads::Threads;
@@ -99,20 +105,25 @@ use meter::Gauge;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
-use totals::Gatherer;
-use work::{Sum, Worker};
+use work::{Broken, Stuck, Sum, Work, Worker};
 
-/// A run to be: its stages and its limits. Consuming builder.
+/// A configured run: what is done with the lines, and its limits. Consuming
+/// builder.
+///
+/// `W` is [`Totalling`] or [`Folding`].
 #[must_use]
-pub struct Pipeline<P, T> {
+pub struct Pipeline<W> {
+    settings: Settings,
+    work: W,
+}
+
+#[derive(Debug)]
+struct Settings {
     workers: NonZeroUsize,
     block_size: NonZeroUsize,
     max_line: NonZeroUsize,
     samples: usize,
-    overflow: Overflow,
     limits: Limits,
-    parse: P,
-    transform: T,
 }
 
 /// What ends a run early.
@@ -136,32 +147,78 @@ const BLOCKS_PER_WORKER: NonZeroUsize = crate::nz!(2);
 /// So many malformed lines are kept unless told.
 const SAMPLES: usize = 10;
 
-impl Pipeline<(), ()> {
-    /// A pipeline that parses lines with [`key_value`] and changes nothing.
-    pub fn key_value() -> Pipeline<
-        impl for<'a> Fn(&'a str) -> Parsed<'a> + Sync,
-        impl for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync,
-    > {
-        Self::parsing(key_value)
-    }
-
-    /// A pipeline that parses lines with `parse` and changes nothing.
-    ///
-    /// `parse` gets a line without its line ending. It runs on the workers.
-    pub fn parsing<P>(parse: P) -> Pipeline<P, impl for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync>
-    where
-        P: for<'a> Fn(&'a str) -> Parsed<'a> + Sync,
-    {
-        Pipeline {
+impl<W> Pipeline<W> {
+    fn new(work: W) -> Self {
+        let settings = Settings {
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             block_size: BLOCK_SIZE,
             max_line: MAX_LINE,
             samples: SAMPLES,
-            overflow: Overflow::default(),
             limits: Limits::default(),
-            parse,
-            transform: unchanged,
-        }
+        };
+        Self { settings, work }
+    }
+
+    /// How many threads parse. As many as there are cores unless told.
+    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
+        self.settings.workers = workers;
+        self
+    }
+
+    /// How many bytes are read and handed to a worker at a time, if there are so
+    /// many: 256 KiB unless told. Changes the speed and no result.
+    pub fn block_size(mut self, bytes: NonZeroUsize) -> Self {
+        self.settings.block_size = bytes;
+        self
+    }
+
+    /// The longest line, in bytes and without its line ending, that is held
+    /// and parsed: 1 MiB by default. The bytes of a longer one are skipped and
+    /// the line is malformed. More than 1 GiB is [`Error::OutOfRange`] when the
+    /// pipeline is run.
+    pub fn max_line(mut self, bytes: NonZeroUsize) -> Self {
+        self.settings.max_line = bytes;
+        self
+    }
+
+    /// How many malformed lines are kept as [`Report::samples`]: 10 unless
+    /// told. All are counted.
+    pub fn samples(mut self, at_most: usize) -> Self {
+        self.settings.samples = at_most;
+        self
+    }
+
+    /// Fails the run if more lines than so many are malformed.
+    pub fn malformed_at_most(mut self, limit: u64) -> Self {
+        self.settings.limits.malformed_at_most = Some(limit);
+        self
+    }
+
+    /// Cancelling `token` stops the run: see [`Report::stopped`].
+    pub fn token(mut self, token: Token) -> Self {
+        self.settings.limits.token = Some(token);
+        self
+    }
+
+    /// Stops the run after so long: see [`Report::stopped`].
+    pub fn within(mut self, allowance: Duration) -> Self {
+        self.settings.limits.within = Some(allowance);
+        self
+    }
+
+    /// Goes on with the next input after one that cannot be opened, or not be
+    /// read to its end, and lists it in [`Report::unreadable`]. By default
+    /// that is [`Error::Input`], and the end of the run.
+    pub fn keep_going(mut self) -> Self {
+        self.settings.limits.keep_going = true;
+        self
+    }
+
+    /// Lets `meter` show this run: a stage that reads, and one that does the
+    /// rest.
+    pub fn meter(mut self, meter: &Meter) -> Self {
+        self.settings.limits.meter = Some(meter.clone());
+        self
     }
 }
 
@@ -173,183 +230,44 @@ fn bounded(what: &'static str, bytes: NonZeroUsize) -> Result<usize, Error> {
     Ok(bytes.get())
 }
 
-fn unchanged(record: Record<'_>) -> Parsed<'_> {
-    Ok(record)
-}
+type Driven<E> = Result<(), Box<Stuck<E>>>;
 
-/// A transform that multiplies every value; a product that does not fit a
-/// signed 64-bit integer makes its line malformed.
-pub fn times(factor: i64) -> impl for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync {
-    move |Record { key, value }| match value.checked_mul(factor) {
-        Some(value) => Ok(Record { key, value }),
-        None => Err(Reason::rejected(&format!(
-            "value times {factor} does not fit a signed 64-bit integer"
-        ))),
-    }
-}
-
-impl<P, T> Pipeline<P, T>
-where
-    P: for<'a> Fn(&'a str) -> Parsed<'a> + Sync,
-    T: for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync,
-{
-    /// Puts `transform` between the parser and the totals, in place of the
-    /// one before. It may change the value, shorten or replace the key, or
-    /// refuse the record, whose line then is malformed. It runs on the
-    /// workers.
-    pub fn transform<U>(self, transform: U) -> Pipeline<P, U>
-    where
-        U: for<'a> Fn(Record<'a>) -> Parsed<'a> + Sync,
-    {
-        let Self { workers, block_size, max_line, samples, overflow, limits, parse, .. } = self;
-        Pipeline { workers, block_size, max_line, samples, overflow, limits, parse, transform }
-    }
-
-    /// How many threads parse. As many as there are cores unless told.
-    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
-        self.workers = workers;
-        self
-    }
-
-    /// How many bytes are read and handed to a worker at a time, if there are so
-    /// many: 256 KiB unless told. Changes the speed and no result.
-    pub fn block_size(mut self, bytes: NonZeroUsize) -> Self {
-        self.block_size = bytes;
-        self
-    }
-
-    /// The longest line, in bytes and without its line ending, that is held
-    /// and parsed: 1 MiB by default. The bytes of a longer one are skipped and
-    /// the line is malformed. More than 1 GiB is [`Error::OutOfRange`] when the
-    /// pipeline is run.
-    pub fn max_line(mut self, bytes: NonZeroUsize) -> Self {
-        self.max_line = bytes;
-        self
-    }
-
-    /// How many malformed lines are kept as [`Report::samples`]: 10 unless
-    /// told. All are counted.
-    pub fn samples(mut self, at_most: usize) -> Self {
-        self.samples = at_most;
-        self
-    }
-
-    /// What to do about a total that does not fit a signed 64-bit integer:
-    /// [`Overflow::Error`] unless told.
-    pub fn overflow(mut self, policy: Overflow) -> Self {
-        self.overflow = policy;
-        self
-    }
-
-    /// Fails the run if more lines than so many are malformed.
-    pub fn malformed_at_most(mut self, limit: u64) -> Self {
-        self.limits.malformed_at_most = Some(limit);
-        self
-    }
-
-    /// Cancelling `token` stops the run: see [`Report::stopped`].
-    pub fn token(mut self, token: Token) -> Self {
-        self.limits.token = Some(token);
-        self
-    }
-
-    /// Stops the run after so long: see [`Report::stopped`].
-    pub fn within(mut self, allowance: Duration) -> Self {
-        self.limits.within = Some(allowance);
-        self
-    }
-
-    /// Goes on with the next input after one that cannot be opened, or not be
-    /// read to its end, and lists it in [`Report::unreadable`]. By default
-    /// that is [`Error::Input`], and the end of the run.
-    pub fn keep_going(mut self) -> Self {
-        self.limits.keep_going = true;
-        self
-    }
-
-    /// Lets `meter` show this run: a stage that reads, and one that does the
-    /// rest.
-    pub fn meter(mut self, meter: &Meter) -> Self {
-        self.limits.meter = Some(meter.clone());
-        self
-    }
-
-    /// Reads all inputs in turn to their ends and totals their records.
-    ///
-    /// Takes O(bytes) time, and memory as in the [module's](self) invariant 3.
-    ///
-    /// # Errors
-    ///
-    /// An input that cannot be opened or read (unless it is to
-    /// [keep going](Self::keep_going)), a stage that panics, or a total that
-    /// does not fit under [`Overflow::Error`]. Malformed lines are no
-    /// error (see [`Report::samples`]), up to
-    /// [`malformed_at_most`](Self::malformed_at_most).
-    ///
-    /// # Panics
-    ///
-    /// If a reader or the iterator of inputs does.
-    pub fn run(self, inputs: impl IntoIterator<Item = Input>) -> Result<Report, Error> {
-        self.run_with(inputs, |_| {})
-    }
-
-    /// [`run`](Self::run), telling `progress` how far it has come: after each
-    /// block, and now and then while an input is [waited for](Input#slow-inputs).
-    /// `progress` is called on the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`](Self::run).
-    ///
-    /// # Panics
-    ///
-    /// If a reader, the iterator of inputs or `progress` does.
-    pub fn run_with(
-        self,
-        inputs: impl IntoIterator<Item = Input>,
-        progress: impl FnMut(Progress),
-    ) -> Result<Report, Error> {
-        let mut inputs = Surfacing::new(inputs.into_iter());
-        let mut progress = Surfacing::new(progress);
-        let ended = self.run_on(&mut *inputs, &mut *progress);
-        // All that was given to the run is dropped before this returns, and an
-        // error that it has by then stays.
-        let Self { parse, transform, .. } = self;
-        let ended = Returned::new(ended).after(inputs.end()).after(progress.end());
-        let ended = ended.after(guard::caught(|| drop(parse)));
-        ended.after(guard::caught(|| drop(transform))).error_or_panic()
-    }
-
-    fn run_on(
+impl Settings {
+    /// Does `work` with all lines of `inputs`, and hands what comes of each
+    /// block to `take`, in input order. `numbered`: the work asks for the
+    /// numbers of lines.
+    fn drive<W: Work>(
         &self,
+        work: &W,
+        numbered: bool,
         inputs: impl Iterator<Item = Input>,
         mut progress: impl FnMut(Progress),
-    ) -> Result<Report, Error> {
-        let max_line = bounded("max_line", self.max_line)?;
+        mut take: impl FnMut(W::Part),
+    ) -> (Report<()>, Driven<W::Failure>) {
         let gauges = [Gauge::new("read"), Gauge::new("parse and total")];
         if let Some(meter) = &self.limits.meter {
             meter.show(&gauges);
         }
-        let gatherer = Gatherer::new();
-        let spare = Spare::default();
-        let worker = Worker {
-            parse: &self.parse,
-            transform: &self.transform,
-            gatherer: &gatherer,
-            spare: &spare,
-            gauge: &gauges[1],
-            max_line,
-            samples: self.samples,
-        };
-        let mut stopped = None;
-        let mut stop = self.limits.stop();
         let keep_going = self.limits.keep_going;
         let mut sum = Sum::new(self.samples, self.limits.malformed_at_most, keep_going);
+        let max_line = match bounded("max_line", self.max_line) {
+            Ok(max_line) => max_line,
+            Err(error) => {
+                let stuck = Stuck { broken: Broken::Run(error), next: None };
+                return (sum.into_report(), Err(Box::new(stuck)));
+            }
+        };
+        let spare = Spare::default();
+        let worker =
+            Worker { work, spare: &spare, gauge: &gauges[1], max_line, samples: self.samples };
+        let mut stopped = None;
+        let mut stop = self.limits.stop();
         let mut blocks = Blocks::new(inputs, &spare, self.block_size.get(), max_line, || {
             stopped = stop();
             stopped.is_some()
         })
-        .keep_going(keep_going);
+        .keep_going(keep_going)
+        .numbered(numbered);
         let blocks = std::iter::from_fn(|| {
             let busy = gauges[0].begin();
             let block = blocks.next()?;
@@ -365,17 +283,11 @@ where
             .stream_here(
                 blocks,
                 |block| worker.work(block),
-                |mut reports| reports.try_for_each(|report| sum.add(report).map(&mut progress)),
+                |mut reports| {
+                    reports.try_for_each(|report| sum.add(report, &mut take).map(&mut progress))
+                },
             );
-        let report = Report { stopped, stages: meter::counts(&gauges), ..sum.into_report() };
-        match ended {
-            Ok(()) => report.with_totals(gatherer, self.overflow),
-            Err(Error::Input { at, source, .. }) => {
-                let so_far = report.with_totals_so_far(gatherer, self.overflow);
-                Err(Error::Input { at, source, so_far: Some(Box::new(so_far)) })
-            }
-            Err(error) => Err(error),
-        }
+        (Report { stopped, stages: meter::counts(&gauges), ..sum.into_report() }, ended)
     }
 }
 
@@ -404,15 +316,15 @@ impl Limits {
     }
 }
 
-impl<P, T> fmt::Debug for Pipeline<P, T> {
+impl<W> fmt::Debug for Pipeline<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { workers, block_size, max_line, samples, limits } = &self.settings;
         f.debug_struct("Pipeline")
-            .field("workers", &self.workers)
-            .field("block_size", &self.block_size)
-            .field("max_line", &self.max_line)
-            .field("samples", &self.samples)
-            .field("overflow", &self.overflow)
-            .field("limits", &self.limits)
+            .field("workers", workers)
+            .field("block_size", block_size)
+            .field("max_line", max_line)
+            .field("samples", samples)
+            .field("limits", limits)
             .finish_non_exhaustive()
     }
 }

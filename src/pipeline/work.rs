@@ -1,20 +1,80 @@
 //! What a worker does with a block, and how the blocks' reports add up.
 
+use super::Reason;
 use super::lines::{Block, Body, Newlines, Spare};
 use super::meter::Gauge;
 use super::report::{Error, Location, Malformed, Progress, Report, Unreadable};
-use super::totals::{Adder, Gatherer};
-use super::{Parsed, Reason, Record};
 use crate::guard::guarded;
 use crate::outcome::Panic;
 use std::sync::Arc;
 
-/// The stages, and what every worker shares.
+/// What is done with the lines of a block.
+pub(super) trait Work: Sync {
+    /// What a worker has in its hands while it is at the block.
+    type Hand<'b>
+    where
+        Self: 'b;
+    /// What comes of the block, to be taken in input order.
+    type Part: Send;
+    /// Why a line ends the run.
+    type Failure: Send;
+
+    /// Before the first line.
+    fn begin<'b>(&'b self) -> Self::Hand<'b>;
+
+    /// The next line, which is no longer than it may be.
+    fn line<'b>(
+        &'b self,
+        hand: &mut Self::Hand<'b>,
+        line: RawLine<'b>,
+    ) -> Result<(), Refused<Self::Failure>>;
+
+    /// After the last line, or after the one that fails the run. Not called
+    /// after a panic.
+    fn end<'b>(&'b self, hand: Self::Hand<'b>) -> Self::Part;
+}
+
+/// Why a line was not taken.
+pub(super) enum Refused<E> {
+    Malformed(Reason),
+    Failed(E),
+}
+
+impl<E> From<Reason> for Refused<E> {
+    #[inline]
+    fn from(reason: Reason) -> Self {
+        Self::Malformed(reason)
+    }
+}
+
+/// A line in its block.
+#[derive(Clone, Copy)]
+pub(super) struct RawLine<'b> {
+    /// Without the line ending.
+    pub(super) bytes: &'b [u8],
+    /// There if the whole block is UTF-8.
+    text: Option<&'b str>,
+    pub(super) input: &'b Arc<str>,
+    /// Counted from one; from the start of the input, if lines are counted.
+    pub(super) number: u64,
+    /// Where it starts in its input.
+    pub(super) offset: u64,
+}
+
+impl<'b> RawLine<'b> {
+    #[inline]
+    pub(super) fn text(&self) -> Result<&'b str, Reason> {
+        match self.text {
+            Some(text) => Ok(text),
+            None => std::str::from_utf8(self.bytes).map_err(|_| Reason::NotUtf8),
+        }
+    }
+}
+
+/// What every worker shares.
 #[derive(Debug)]
-pub(super) struct Worker<'a, P, T> {
-    pub(super) parse: &'a P,
-    pub(super) transform: &'a T,
-    pub(super) gatherer: &'a Gatherer,
+pub(super) struct Worker<'a, W> {
+    pub(super) work: &'a W,
     pub(super) spare: &'a Spare,
     pub(super) gauge: &'a Gauge,
     pub(super) max_line: usize,
@@ -22,76 +82,82 @@ pub(super) struct Worker<'a, P, T> {
 }
 
 /// What was found in a block. Lines count from the start of the block.
-#[derive(Debug)]
-pub(super) struct BlockReport {
+pub(super) struct BlockReport<W: Work> {
     first: bool,
     counts: Progress,
     samples: Vec<Malformed>,
-    panicked: Option<(Location, Panic)>,
+    /// Where the block starts, if it has lines.
+    start: Option<Location>,
+    part: Option<W::Part>,
+    failed: Option<(Location, Ended<W::Failure>)>,
     /// The input cannot be read beyond this.
     unreadable: Option<Unreadable>,
 }
 
-impl BlockReport {
-    /// Of a block without a line or a failure.
-    fn nothing() -> Self {
-        let (first, counts) = (false, Progress::default());
-        Self { first, counts, samples: Vec::new(), panicked: None, unreadable: None }
-    }
+/// How a line ended the run.
+pub(super) enum Ended<E> {
+    Failed(E),
+    Panicked(Panic),
 }
 
-impl<P, T> Worker<'_, P, T>
-where
-    P: for<'r> Fn(&'r str) -> Parsed<'r>,
-    T: for<'r> Fn(Record<'r>) -> Parsed<'r>,
-{
-    /// Parses, transforms and adds the lines of a block.
-    pub(super) fn work(&self, block: Block) -> BlockReport {
-        if matches!(block.body, Body::Idle) {
-            return BlockReport::nothing();
+impl<W: Work> Worker<'_, W> {
+    /// Does the lines of a block.
+    pub(super) fn work(&self, block: Block) -> BlockReport<W> {
+        let Block { input, first, offset, size, before, body } = block;
+        let mut report = BlockReport {
+            first,
+            counts: Progress::default(),
+            samples: Vec::new(),
+            start: None,
+            part: None,
+            failed: None,
+            unreadable: None,
+        };
+        if matches!(body, Body::Idle) {
+            return report;
         }
         let busy = self.gauge.begin();
-        let Block { input, first, offset, size, body } = block;
-        let mut found = Found {
-            worker: self,
-            input,
-            offset,
-            lines: 0,
-            start: 0,
-            malformed: 0,
-            samples: Vec::new(),
-        };
-        let ended = match &body {
-            // The stages are foreign code. What a panic leaves half done is
-            // thrown away with the run.
-            Body::Lines(buffer) => guarded(|| found.lines(buffer.filled())),
+        let samples = Vec::new();
+        let mut found =
+            Found { worker: self, input, offset, lines: 0, start: 0, malformed: 0, samples };
+        report.start = Some(Location { line: 1, ..found.here() });
+        match body {
+            Body::Lines(buffer) => {
+                // The stages are foreign code. What a panic leaves half done is
+                // thrown away.
+                let done = guarded(|| found.lines(buffer.filled(), before));
+                let ended = match done {
+                    Ok((part, failed)) => {
+                        report.part = Some(part);
+                        failed.map(Ended::Failed)
+                    }
+                    Err(panic) => Some(Ended::Panicked(panic)),
+                };
+                report.failed = ended.map(|ended| (found.here(), ended));
+                self.spare.give(buffer);
+            }
             Body::TooLong => {
                 found.lines = 1;
                 found.malformed(b"", Reason::TooLong(self.max_line));
-                Ok(())
             }
-            Body::Failed(_) | Body::Idle => Ok(()),
-        };
-        let panicked = ended.err().map(|panic| (found.here(), panic));
-        let mut unreadable = None;
-        match body {
-            Body::Lines(buffer) => self.spare.give(buffer),
-            Body::TooLong | Body::Idle => {}
             Body::Failed(source) => {
                 // It is in the line after those that were read.
                 let at = Location { line: 1, ..found.here() };
-                unreadable = Some(Unreadable { at, source });
+                report.unreadable = Some(Unreadable { at, source });
             }
+            Body::Idle => {}
         }
         busy.done();
-        let counts = Progress { bytes: size, lines: found.lines, malformed: found.malformed };
-        BlockReport { first, counts, samples: found.samples, panicked, unreadable }
+        let Found { lines, malformed, samples, .. } = found;
+        report.counts = Progress { bytes: size, lines, malformed };
+        report.samples = samples;
+        report
     }
 }
 
 /// What has been found in a block so far.
-struct Found<'a, 'w, P, T> {
-    worker: &'a Worker<'w, P, T>,
+struct Found<'a, 'w, W> {
+    worker: &'a Worker<'w, W>,
     input: Arc<str>,
     offset: u64,
     /// Lines begun: the number of the current one.
@@ -102,56 +168,44 @@ struct Found<'a, 'w, P, T> {
     samples: Vec<Malformed>,
 }
 
-impl<P, T> Found<'_, '_, P, T>
-where
-    P: for<'r> Fn(&'r str) -> Parsed<'r>,
-    T: for<'r> Fn(Record<'r>) -> Parsed<'r>,
-{
-    fn lines(&mut self, bytes: &[u8]) {
+impl<W: Work> Found<'_, '_, W> {
+    /// What comes of the lines, up to the one that fails the run, if one does.
+    fn lines(&mut self, bytes: &[u8], before: u64) -> (W::Part, Option<W::Failure>) {
         // One look at the whole block instead of one at each line.
         let whole = std::str::from_utf8(bytes).ok();
-        let mut adder = self.worker.gatherer.adder();
-        let mut batch = Adder::batch();
+        let work = self.worker.work;
+        let input = Arc::clone(&self.input);
+        let mut hand = work.begin();
         let ends = Newlines::new(bytes);
         let rest = bytes.last().is_some_and(|&last| last != b'\n').then_some(bytes.len());
         for end in ends.chain(rest) {
             self.lines += 1;
             let start = self.start;
             let line_end = if end > start && bytes[end - 1] == b'\r' { end - 1 } else { end };
-            let record = match whole {
-                Some(text) => self.record(&text[start..line_end]),
-                None => std::str::from_utf8(&bytes[start..line_end])
-                    .map_err(|_| self.not_text(line_end - start))
-                    .and_then(|line| self.record(line)),
+            let done = if line_end - start > self.worker.max_line {
+                Err(Refused::Malformed(Reason::TooLong(self.worker.max_line)))
+            } else {
+                let line = RawLine {
+                    bytes: &bytes[start..line_end],
+                    text: whole.map(|text| &text[start..line_end]),
+                    input: &input,
+                    number: before + self.lines,
+                    offset: self.offset + start as u64,
+                };
+                work.line(&mut hand, line)
             };
-            match record {
-                Ok(Record { key, value }) => adder.add(&mut batch, key, value),
-                Err(reason) => self.malformed(&bytes[start..line_end], reason),
+            match done {
+                Ok(()) => {}
+                Err(Refused::Malformed(reason)) => self.malformed(&bytes[start..line_end], reason),
+                Err(Refused::Failed(failure)) => return (work.end(hand), Some(failure)),
             }
             self.start = end + 1;
         }
-        adder.done(batch);
-    }
-
-    #[inline]
-    fn record<'r>(&self, line: &'r str) -> Parsed<'r> {
-        if line.len() > self.worker.max_line {
-            return Err(Reason::TooLong(self.worker.max_line));
-        }
-        (self.worker.transform)((self.worker.parse)(line)?)
-    }
-
-    fn not_text(&self, len: usize) -> Reason {
-        // A line that was skipped was not looked at: too long comes first.
-        if len > self.worker.max_line {
-            Reason::TooLong(self.worker.max_line)
-        } else {
-            Reason::NotUtf8
-        }
+        (work.end(hand), None)
     }
 }
 
-impl<P, T> Found<'_, '_, P, T> {
+impl<W> Found<'_, '_, W> {
     fn here(&self) -> Location {
         Location {
             input: Arc::clone(&self.input),
@@ -204,6 +258,20 @@ pub(super) struct Sum {
     base: u64,
 }
 
+/// Why a run has come to no end.
+pub(super) enum Broken<E> {
+    /// A line failed it.
+    Failed { at: Location, failure: E },
+    /// Any other failure.
+    Run(Error),
+}
+
+/// A failure, and the line from which on nothing was taken, if that is known.
+pub(super) struct Stuck<E> {
+    pub(super) broken: Broken<E>,
+    pub(super) next: Option<Location>,
+}
+
 impl Sum {
     pub(super) fn new(at_most: usize, malformed_at_most: Option<u64>, keep_going: bool) -> Self {
         let samples = Vec::new();
@@ -211,8 +279,12 @@ impl Sum {
         Self { samples, at_most, malformed_at_most, unreadable, read: Progress::default(), base: 0 }
     }
 
-    /// Adds the next block.
-    pub(super) fn add(&mut self, block: BlockReport) -> Result<Progress, Error> {
+    /// Adds the next block, and hands what came of its lines to `take`.
+    pub(super) fn add<W: Work>(
+        &mut self,
+        block: BlockReport<W>,
+        take: &mut impl FnMut(W::Part),
+    ) -> Result<Progress, Box<Stuck<W::Failure>>> {
         if block.first {
             self.base = 0;
         }
@@ -227,9 +299,11 @@ impl Sum {
                 .map(|it| Malformed { at: from_start(it.at), ..it }),
         );
         self.base += block.counts.lines;
+        let before = self.read;
         self.read.bytes += block.counts.bytes;
         self.read.lines += block.counts.lines;
         self.read.malformed += block.counts.malformed;
+        let start = block.start.map(from_start);
         // Of a block with a panic only what is before it was counted.
         if let Some(limit) = self.malformed_at_most
             && self.read.malformed > limit
@@ -237,16 +311,38 @@ impl Sum {
             let mut samples = std::mem::take(&mut self.samples);
             // How many more this block has depends on its size.
             samples.truncate(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1));
-            return Err(Error::TooManyMalformed { limit, samples });
+            self.read = before;
+            let broken = Broken::Run(Error::TooManyMalformed { limit, samples });
+            return Err(Box::new(Stuck { broken, next: start }));
         }
-        if let Some((at, panic)) = block.panicked {
-            return Err(Error::Panicked { at: from_start(at), stage: None, panic });
+        match block.failed {
+            Some((at, Ended::Failed(failure))) => {
+                let at = from_start(at);
+                // What is before that line was taken, and it was not.
+                self.read.lines -= 1;
+                let first = start.map_or(0, |start| start.offset);
+                self.read.bytes = before.bytes + (at.offset - first);
+                block.part.into_iter().for_each(take);
+                let next = Some(at.clone());
+                return Err(Box::new(Stuck { broken: Broken::Failed { at, failure }, next }));
+            }
+            Some((at, Ended::Panicked(panic))) => {
+                self.read = before;
+                let at = from_start(at);
+                let broken = Broken::Run(Error::Panicked { at, stage: None, panic });
+                return Err(Box::new(Stuck { broken, next: start }));
+            }
+            None => block.part.into_iter().for_each(take),
         }
         if let Some(Unreadable { at, source }) = block.unreadable {
             let unreadable = Unreadable { at: from_start(at), source };
             match &mut self.unreadable {
                 Some(all) => all.push(unreadable),
-                None => return Err(unreadable.into()),
+                None => {
+                    let next = Some(unreadable.at.clone());
+                    let broken = Broken::Run(unreadable.into());
+                    return Err(Box::new(Stuck { broken, next }));
+                }
             }
         }
         Ok(self.read)
