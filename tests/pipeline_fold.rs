@@ -345,3 +345,20 @@ fn nothing_folded_is_a_state_as_it_was_made() {
         assert_eq!(report.totals, 7);
     }
 }
+
+#[test]
+fn merged_groups_have_the_keys_of_both() {
+    let groups = |words: &[&str]| {
+        let mut groups = Groups::<String, u32>::new();
+        words.iter().for_each(|word| *groups.at(*word) += 1);
+        groups
+    };
+    for (one, other) in [("a b", "b c"), ("", "b c"), ("a b", ""), ("a", "b b c d")] {
+        let words = |text: &'static str| text.split_whitespace().collect::<Vec<_>>();
+        let mut merged = groups(&words(one));
+        merged.merge(groups(&words(other)), |into, from| *into += from);
+        let both = groups(&[words(one), words(other)].concat());
+        assert_eq!(merged.sorted(), both.sorted());
+        assert_eq!(merged.len(), both.len());
+    }
+}
