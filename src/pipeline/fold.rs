@@ -16,7 +16,7 @@ use super::report::{Error, Location, Progress, Report};
 use super::work::{Broken, RawLine, Refused, Stuck, Work};
 use super::{Input, Pipeline, Reason};
 use crate::guard::{self, Returned, Surfacing, caught};
-use crate::sync::Mutex;
+use crate::swap::Mutex;
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
