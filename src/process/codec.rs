@@ -208,6 +208,14 @@ pub(crate) fn encode_to_slice<T: Portable>(value: &T, room: &mut [u8]) -> Result
     encode(value, Ahead { room, at: 0 })
 }
 
+/// Writes `value` to a vector of its own.
+pub(crate) fn encode_to_vec<T: Portable>(value: &T) -> Result<Vec<u8>, Unencoded> {
+    match as_bytes(value) {
+        Some(bytes) => Ok(bytes.to_vec()),
+        None => encode(value, postcard::ser_flavors::AllocVec::default()),
+    }
+}
+
 #[inline(always)]
 fn encode<T: Portable, F: Flavor>(value: &T, output: F) -> Result<F::Output, Unencoded> {
     let mut encoder = Encoder::new(output);

@@ -82,8 +82,9 @@ impl<T, E> Report<T, E> {
 }
 
 impl<T, E> Report<Result<T, E>> {
-    /// Takes the function's own error for what it is.
-    pub(super) fn flatten(self) -> Report<T, E> {
+    /// Takes the function's own error for what it is, as
+    /// [`try_map`](super::Pool::try_map) does.
+    pub fn flatten(self) -> Report<T, E> {
         let (index, attempt) = (self.index, self.attempt);
         let outcome = match split(self.outcome) {
             Ok(Ok(value)) => Outcome::Ok(value),
@@ -96,7 +97,7 @@ impl<T, E> Report<Result<T, E>> {
 
 impl Failed {
     /// The same of a task of other types.
-    pub(super) fn widen<T, E>(self) -> Report<T, E> {
+    pub fn widen<T, E>(self) -> Report<T, E> {
         Report { index: self.index, attempt: self.attempt, outcome: widen(self.outcome) }
     }
 }

@@ -121,6 +121,7 @@ mod line;
 mod ordered;
 mod outbox;
 mod pool;
+pub mod portable;
 mod proc;
 #[doc(hidden)]
 pub mod progress;

@@ -128,7 +128,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         returned(failed.map(|()| all), reports)
     }
 
-    fn ordered<I, R>(
+    pub(super) fn ordered<I, R>(
         &self,
         job: Result<Job<I::Item, R>, NotShippable>,
         xs: I,

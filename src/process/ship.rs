@@ -42,6 +42,13 @@ pub(crate) struct Job<A, R> {
     types: PhantomData<fn(A) -> R>,
 }
 
+impl<A, R> Job<A, R> {
+    /// Of an entry that takes and gives these types.
+    pub(super) fn of(entry: u64) -> Self {
+        Self { entry, types: PhantomData }
+    }
+}
+
 impl<A, R> Clone for Job<A, R> {
     fn clone(&self) -> Self {
         *self
@@ -83,12 +90,56 @@ where
     R: Portable,
 {
     const { NoCapture::<F>::CHECKED };
-    fn lane<F: Fn(A) -> R + Copy, A: Portable, R: Portable>(lane: &mut Lane<'_, '_>) {
-        // SAFETY: the parent had one: `plain` took it.
-        let f = unsafe { conjure::<F>() };
-        lane.run_all(f);
+    job(plain_lane::<F, A, R>)
+}
+
+fn plain_lane<F: Fn(A) -> R + Copy, A: Portable, R: Portable>(lane: &mut Lane<'_, '_>) {
+    // SAFETY: the parent had one: `plain` or `signed` took it.
+    let f = unsafe { conjure::<F>() };
+    lane.run_all(f);
+}
+
+/// What stands in the program where a function is named for other machines.
+#[repr(C)]
+struct Sign {
+    mark: [u64; 2],
+    entry: Entry,
+}
+
+/// By chance it stands nowhere else.
+const MARK: [u64; 2] = [0x9d1c_6f0e_52b7_a843, 0x3e85_b4d2_c07f_6a19];
+
+struct Signed<F, A, R>(PhantomData<(F, A, R)>);
+
+impl<F: Fn(A) -> R + Copy, A: Portable, R: Portable> Signed<F, A, R> {
+    const SIGN: &'static Sign = &Sign { mark: MARK, entry: plain_lane::<F, A, R> };
+}
+
+/// A job as [`plain`] makes it, and the distance of its sign.
+pub(crate) fn signed<F, A, R>(f: F) -> Result<(u64, Job<A, R>), NotShippable>
+where
+    F: Fn(A) -> R + Copy + Send + 'static,
+    A: Portable,
+    R: Portable,
+{
+    let job = plain(f)?;
+    let sign = std::ptr::from_ref(Signed::<F, A, R>::SIGN) as usize;
+    Ok((sign.wrapping_sub(anchor()) as u64, job))
+}
+
+/// The function whose sign is at this distance, if there is one.
+pub(crate) fn find_signed(distance: u64) -> Option<u64> {
+    let address = anchor().wrapping_add(distance as usize);
+    let end = address.checked_add(size_of::<Sign>())?;
+    let inside = |range: &Range<usize>| range.start <= address && end <= range.end;
+    if !address.is_multiple_of(align_of::<Sign>()) || !program().readable.iter().any(inside) {
+        return None;
     }
-    job(lane::<F, A, R>)
+    // SAFETY: all of it lies in readable memory of the main program, aligned,
+    // and integers may have any bytes. Volatile: others may write there.
+    let [first, second, entry] = unsafe { (address as *const [u64; 3]).read_volatile() };
+    let known = [first, second] == MARK && program().runs(entry as usize);
+    known.then(|| (entry as usize).wrapping_sub(anchor()) as u64)
 }
 
 /// A job of a function of the pool's context and the item.
@@ -175,9 +226,11 @@ pub(crate) fn entry(distance: u64) -> Option<Entry> {
 }
 
 /// Where the main program is in memory, and what it is.
+#[derive(Default)]
 struct Program {
     all: Vec<Range<usize>>,
     code: Vec<Range<usize>>,
+    readable: Vec<Range<usize>>,
     identity: u64,
 }
 
@@ -204,8 +257,7 @@ fn program() -> &'static Program {
         let mut found = Found { program: None, hasher: DefaultHasher::new(), has_build_id: false };
         // SAFETY: `visit` gets the pointer to `found`, which outlives the call.
         unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut found).cast()) };
-        let mut program =
-            found.program.unwrap_or(Program { all: Vec::new(), code: Vec::new(), identity: 0 });
+        let mut program = found.program.unwrap_or_default();
         if !found.has_build_id
             && let Ok(file) = std::fs::metadata("/proc/self/exe")
         {
@@ -250,7 +302,7 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c
     // SAFETY: the loader passes a valid object, and `data` is our `Found`.
     let (info, found) = unsafe { (&*info, &mut *data.cast::<Found>()) };
     let base = info.dlpi_addr as usize;
-    let mut program = Program { all: Vec::new(), code: Vec::new(), identity: 0 };
+    let mut program = Program::default();
     for at in 0..usize::from(info.dlpi_phnum) {
         // SAFETY: there are `dlpi_phnum` headers.
         let header = unsafe { &*info.dlpi_phdr.add(at) };
@@ -269,6 +321,9 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c
         if header.p_type == libc::PT_LOAD {
             if header.p_flags & libc::PF_X != 0 {
                 program.code.push(range.clone());
+            }
+            if header.p_flags & libc::PF_R != 0 {
+                program.readable.push(range.clone());
             }
             program.all.push(range);
         }
