@@ -93,6 +93,37 @@ impl Model {
         self.reaches([()], body);
     }
 
+    /// Runs `body` with 0, 1, 2 and so on, each under every explored schedule,
+    /// until it returns `false` in all of them: there was no such case. At least
+    /// two cases; the asserts are inside of it.
+    #[cfg(not(loom))]
+    pub(crate) fn holds_in_each_case(self, body: impl Fn(usize) -> bool + Send + Sync + 'static) {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let body = std::sync::Arc::new(body);
+        let (mut bounds, mut executions) = (std::collections::BTreeSet::new(), 0);
+        for case in 0..Self::MOST_CASES {
+            let more = std::sync::Arc::new(AtomicBool::new(false));
+            let explored = self.explore_as(format!("{}::case_{case}", self.name), [()], {
+                let (body, more) = (body.clone(), more.clone());
+                // ORDERING: it is read when the exploration is over.
+                move || _ = more.fetch_or(body(case), Ordering::Relaxed)
+            });
+            // A replay is of one case, and the others are left out.
+            let Some(explored) = explored else { continue };
+            bounds.insert(explored.bound);
+            executions += explored.executions;
+            if !more.load(Ordering::Relaxed) {
+                assert!(case > 1, "{}: there are no cases", self.name);
+                let bound = bounds.into_iter().collect::<Vec<_>>().join("; ");
+                return self.record(&Explored { bound, executions, outcomes: 1 });
+            }
+        }
+        assert!(executions == 0, "{}: more than {} cases", self.name, Self::MOST_CASES);
+    }
+
+    #[cfg(not(loom))]
+    const MOST_CASES: usize = 64;
+
     /// One line of `BOUNDS.md`, when the tool that makes it asks.
     fn record(&self, explored: &Explored) {
         let Some(path) = std::env::var_os("SELVEDGE_BOUNDS") else {
@@ -121,11 +152,20 @@ impl Model {
         expected: impl IntoIterator<Item = O>,
         body: impl Fn() -> O + Send + Sync + 'static,
     ) -> Option<Explored> {
+        self.explore_as(self.name.to_owned(), expected, body)
+    }
+
+    fn explore_as<O: Ord + Debug + Send + 'static>(
+        &self,
+        name: String,
+        expected: impl IntoIterator<Item = O>,
+        body: impl Fn() -> O + Send + Sync + 'static,
+    ) -> Option<Explored> {
         let elsewhere = if cfg!(loom) { Engines::ShuttleOnly } else { Engines::LoomOnly };
         if self.engines == elsewhere {
             return None;
         }
-        let model = selvedge_model::Model::new(self.name).engine(ENGINE);
+        let model = selvedge_model::Model::new(name).engine(ENGINE);
         #[cfg(loom)]
         let model = model.preemptions(self.preemptions);
         // Bounded by executions alone: the claim is the same on every machine.

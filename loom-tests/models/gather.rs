@@ -152,6 +152,15 @@ fn outer_cancellation_is_never_an_element() {
     });
 }
 
+/// Gives a permit when it is dropped.
+struct Alive(Arc<Semaphore>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}
+
 /// Dropped after any number of polls, the gather lets go of everything that
 /// its items held.
 ///
@@ -161,10 +170,10 @@ fn dropped_gather_leaks_no_permit() {
     let model = Model::new("gather::dropped_gather_leaks_no_permit").executions(10_000);
     model.reaches([false, true], || {
         let semaphore = Arc::new(Semaphore::new(2));
-        let lanes_alive = std::sync::Arc::new(());
+        let lanes = Arc::new(Semaphore::new(0));
         let caller = thread::spawn({
             let semaphore = Arc::clone(&semaphore);
-            let alive = std::sync::Arc::clone(&lanes_alive);
+            let alive = Alive(Arc::clone(&lanes));
             move || {
                 let items = (0..3).map(move |_| {
                     let _held_by_the_source = &alive;
@@ -190,9 +199,7 @@ fn dropped_gather_leaks_no_permit() {
         // All of them come back, or this waits for ever.
         drop(semaphore.acquire_blocking(2).unwrap());
         // The lanes let go, or this never ends.
-        while std::sync::Arc::strong_count(&lanes_alive) > 1 {
-            thread::yield_now();
-        }
+        lanes.acquire_blocking(1).unwrap().forget();
         ended
     });
 }
@@ -203,7 +210,7 @@ fn dropped_gather_leaks_no_permit() {
 /// Does not cover: windows larger than the limit by more than one.
 #[test]
 fn stream_runs_ahead_up_to_its_window() {
-    let model = Model::new("gather::stream_runs_ahead_up_to_its_window").executions(10_000);
+    let model = Model::new("gather::stream_runs_ahead_up_to_its_window").executions(50_000);
     model.holds(|| {
         let caller = thread::spawn(|| {
             block_on(async {
@@ -254,7 +261,7 @@ fn slow_source_is_pulled_by_one_lane_at_a_time() {
         }
     }
     let model =
-        Model::new("gather::slow_source_is_pulled_by_one_lane_at_a_time").executions(10_000);
+        Model::new("gather::slow_source_is_pulled_by_one_lane_at_a_time").executions(90_000);
     model.holds(|| {
         let caller = thread::spawn(|| {
             let source = Slow(rt::sleep_until(rt::now()), 0);

@@ -6,9 +6,15 @@
 use super::kit::Model;
 use selvedge::offload::Pool;
 use selvedge::outcome::Outcome;
+use selvedge::swap::atomic::fence;
 use selvedge::swap::future::block_on;
 use selvedge::swap::unmodelled::{AtomicUsize, Ordering};
 use selvedge::swap::{Arc, thread};
+
+/// A step that touches nothing.
+fn others_may_run() {
+    fence(Ordering::SeqCst);
+}
 
 /// A job that is dropped while it runs, or before, keeps its permit until it
 /// has ended: there is room for the next only then.
@@ -25,13 +31,11 @@ fn abandoned_work_keeps_its_permit() {
                 let running = Arc::clone(&running);
                 move |_: &_| {
                     running.fetch_add(1, Ordering::Relaxed);
-                    thread::yield_now();
+                    others_may_run();
                     running.fetch_sub(1, Ordering::Relaxed);
                 }
             };
             let abandoned = block_on(pool.submit(work)).unwrap();
-            // Lets it start, or not.
-            thread::yield_now();
             drop(abandoned);
             let room = pool.try_submit(|_: &_| ()).is_ok();
             assert!(!room || running.load(Ordering::Relaxed) == 0, "room beside running work");
@@ -80,7 +84,7 @@ fn never_more_running_than_workers() {
             thread::spawn(move || {
                 let work = move |_: &_| {
                     assert_eq!(running.fetch_add(1, Ordering::Relaxed), 0, "two at once");
-                    thread::yield_now();
+                    others_may_run();
                     running.fetch_sub(1, Ordering::Relaxed);
                 };
                 assert!(block_on(pool.run(work)).is_ok());

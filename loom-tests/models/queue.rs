@@ -123,7 +123,7 @@ fn chain_of_blocks_hands_over_in_order() {
 type Ends<T> = (Sender<T>, Receiver<T>);
 
 fn hand_over(name: &'static str, items: usize, make: fn() -> Ends<Tracked<usize>>) {
-    Model::new(name).holds(move || {
+    Model::new(name).executions(65_000).holds(move || {
         let drops = Drops::new();
         let (tx, rx) = make();
         let producer = spawn({

@@ -201,9 +201,10 @@ fn close_races_release() {
 /// Does not cover: threads in the line.
 #[test]
 fn permits_go_out_in_order_of_arrival() {
-    Model::new("semaphore::permits_go_out_in_order_of_arrival").preemptions(2).reaches(
-        [0, 1],
-        || {
+    Model::new("semaphore::permits_go_out_in_order_of_arrival")
+        .executions(35_000)
+        .preemptions(2)
+        .reaches([0, 1], || {
             let semaphore = Arc::new(Semaphore::new(0));
             let barger = thread::spawn({
                 let semaphore = Arc::clone(&semaphore);
@@ -263,8 +264,7 @@ fn permits_go_out_in_order_of_arrival() {
             let barged = barger.join().unwrap();
             assert_eq!(semaphore.available(), 1 - barged);
             barged
-        },
-    );
+        });
 }
 
 fn forget<H: std::ops::Deref<Target = Semaphore>>(permit: selvedge::semaphore::Permit<H>) {

@@ -109,7 +109,7 @@ impl Meeting {
 /// caller, and nothing is leaked, whoever does which item first.
 #[test]
 fn every_item_once_and_results_in_order() {
-    let model = model("threads::every_item_once_and_results_in_order");
+    let model = model("threads::every_item_once_and_results_in_order").executions(70_000);
     model.reaches([vec![0, 1], vec![1, 0]], || {
         on_a_pool(1, |pool| {
             let (drops, log) = (Drops::new(), Log::default());
@@ -293,7 +293,8 @@ fn a_helper_that_waits_for_items_is_woken() {
 /// invitation is never left with it.
 #[test]
 fn a_helper_that_expires_is_replaced() {
-    let model = model("threads::a_helper_that_expires_is_replaced").shuttle_only();
+    let model =
+        model("threads::a_helper_that_expires_is_replaced").executions(120_000).shuttle_only();
     model.holds(|| {
         let actor = thread::spawn(|| {
             let hour = std::time::Duration::from_secs(3_600);
@@ -347,7 +348,7 @@ fn most_outstanding(live: bool) -> usize {
 /// come.
 #[test]
 fn nested_maps_end() {
-    let model = model("threads::nested_maps_end").preemptions(2);
+    let model = model("threads::nested_maps_end").executions(25_000).preemptions(2);
     model.holds(|| {
         on_a_pool(1, |pool| {
             let sums = pair(pool).map_range(0..2, |a| {

@@ -60,7 +60,7 @@ macro_rules! atomics {
 
             /// As in std.
             pub fn load(&self, order: Ordering) -> $of {
-                self.foreign.touch();
+                self.foreign.look();
                 self.real.load(order)
             }
 

@@ -141,19 +141,33 @@ impl Foreign {
     /// The step that runs uses it.
     pub fn touch(&self) {
         #[cfg(all(feature = "model", not(loom)))]
+        self.access(crate::engine::Access::Write);
+    }
+
+    /// The step that runs looks at it, and leaves it as it is.
+    pub fn look(&self) {
+        #[cfg(all(feature = "model", not(loom)))]
+        self.access(crate::engine::Access::Read);
+    }
+
+    #[cfg(all(feature = "model", not(loom)))]
+    fn access(&self, access: crate::engine::Access) {
         if crate::engine::inside() {
             let index =
                 self.id.index("foreign", || crate::engine::object::Data::Value(Box::new(())));
-            crate::engine::touched(crate::engine::Key::Object(index), true);
+            crate::engine::touched(crate::engine::Key::Object(index), access);
         }
     }
 }
 
-/// A call, or a return, that a history tells from the others: whether one
-/// returned before another was called is part of what a schedule shows.
+/// A call, or a return: whether one returned before another was called is part
+/// of what a schedule shows, and in which order two returned is not.
 fn order(returned: bool) {
     #[cfg(all(feature = "model", not(loom)))]
-    crate::engine::touched(crate::engine::Key::History, returned);
+    {
+        use crate::engine::{Access, Key, touched};
+        touched(Key::History, if returned { Access::Call } else { Access::Read });
+    }
     #[cfg(not(all(feature = "model", not(loom))))]
     let _ = returned;
 }

@@ -30,6 +30,7 @@ impl Exec {
             return self.go(0, 0);
         }
         if self.tracing && self.steps > 1 {
+            self.step.over();
             strategy.stepped(std::mem::take(&mut self.step));
         }
         let choices = self.choices(from);

@@ -188,7 +188,11 @@ fn execute(handle: &Handle, body: &Body) {
             with(|e| e.tasks[0].pending.wait = super::Wait::Clock);
         }
     }
-    if let Some(step) = with(|e| e.tracing.then(|| std::mem::take(&mut e.step))) {
+    let last = with(|e| {
+        e.step.over();
+        e.tracing.then(|| std::mem::take(&mut e.step))
+    });
+    if let Some(step) = last {
         handle.lock().strategy.stepped(step);
     }
     let strayed = !handle.lock().strategy.ended();

@@ -1,6 +1,6 @@
 //! The state of one execution.
 
-use super::footprint::{Key, Step, actor};
+use super::footprint::{Access, Key, Step, actor};
 use super::object::{Data, Numbers, Object};
 use super::tasks::{Kind, Task};
 use super::{Place, Wait};
@@ -195,9 +195,9 @@ impl Exec {
     }
 
     /// The step that runs touches this.
-    pub(crate) fn touched(&mut self, key: Key, writes: bool) {
+    pub(crate) fn touched(&mut self, key: Key, access: Access) {
         if self.tracing {
-            self.step.touch(key, writes);
+            self.step.touch(key, access);
         }
     }
 
@@ -213,10 +213,11 @@ impl Exec {
         let actor = actor(task, alternative);
         let mut step = Step { task: actor, known, late, world, ..Step::default() };
         if late {
-            step.touch(Key::Clock, true);
+            step.touch(Key::Clock, Access::Call);
         }
         if task == 0 {
-            step.touch(Key::Timer(alternative), true);
+            step.touch(Key::Timer(alternative), Access::Write);
+            step.touch(Key::Body, Access::Read);
         }
         let waits = match &self.tasks[task].pending.wait {
             Wait::Ready | Wait::Never | Wait::Pick(_) | Wait::OneOf(_) => Vec::new(),
@@ -229,15 +230,18 @@ impl Exec {
                 vec![Key::Object(*condvar), Key::Object(*lock)]
             }
             Wait::Token => {
-                step.touch(Key::Token(task), true);
+                step.touch(Key::Token(task), Access::Write);
                 vec![Key::Token(task)]
             }
             Wait::Finished(other) => vec![Key::End(*other)],
             Wait::Woken(_) => {
                 // What futures share with others is known if all of it is ours.
                 step.unknown = !self.settings.closed;
-                step.touch(Key::Wake(task), true);
-                vec![Key::Wake(task)]
+                step.touch(Key::Wake(task), Access::Write);
+                match self.tasks[task].kind {
+                    Kind::Task => vec![Key::Wake(task), Key::Body],
+                    _ => vec![Key::Wake(task)],
+                }
             }
             Wait::Write(object)
             | Wait::Read(object)
@@ -249,7 +253,7 @@ impl Exec {
             | Wait::Taken { queue: object, .. } => vec![Key::Object(*object)],
         };
         for key in &waits {
-            step.touch(*key, false);
+            step.touch(*key, Access::Read);
         }
         step.waits = waits;
         self.step = step;

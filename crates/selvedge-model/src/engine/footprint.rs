@@ -12,6 +12,8 @@ pub(crate) enum Key {
     End(usize),
     /// The numbers of tasks.
     Tasks,
+    /// Whether the body has returned: async tasks end with it.
+    Body,
     /// What wakes an async task, and whether it was told to end.
     Wake(usize),
     /// A timer, by its number.
@@ -22,11 +24,23 @@ pub(crate) enum Key {
     History,
 }
 
+/// What was done to a key. Two that do the same cannot be told in which order
+/// they came, unless both write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It is as it was.
+    Read,
+    /// It is woken, or later than it was: once is as good as twice, and who
+    /// calls does not look.
+    Call,
+    Write,
+}
+
 /// How a step touched a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Touch {
     key: Key,
-    writes: bool,
+    access: Access,
 }
 
 /// Who does steps, one after the other: a task, or a timer, of which each is
@@ -48,6 +62,8 @@ pub(crate) struct Step {
     pub(crate) waits: Vec<Key>,
     /// The locks that it took.
     pub(super) takes: Vec<Key>,
+    /// The locks among them that it has not given up.
+    pub(super) holds: Vec<Key>,
     /// The keys that nobody who waits for them can have before this step:
     /// locks that an earlier one took and this one gave up, and the task's end.
     pub(super) releases: Vec<Key>,
@@ -67,16 +83,25 @@ impl Step {
         (self.task, &self.touches, &self.waits) == (other.task, &other.touches, &other.waits)
     }
 
-    pub(crate) fn touch(&mut self, key: Key, writes: bool) {
+    pub(crate) fn touch(&mut self, key: Key, access: Access) {
         match self.touches.iter_mut().find(|touch| touch.key == key) {
-            Some(touch) => touch.writes |= writes,
-            None => self.touches.push(Touch { key, writes }),
+            Some(touch) if touch.access == access => {}
+            Some(touch) => touch.access = Access::Write,
+            None => self.touches.push(Touch { key, access }),
         }
     }
 
     pub(crate) fn release(&mut self, key: Key) {
+        self.holds.retain(|held| *held != key);
         if !self.takes.contains(&key) && !self.releases.contains(&key) {
             self.releases.push(key);
+        }
+    }
+
+    /// It is over. A lock that is still held keeps others out.
+    pub(crate) fn over(&mut self) {
+        for key in std::mem::take(&mut self.holds) {
+            self.touch(key, Access::Write);
         }
     }
 
@@ -98,7 +123,8 @@ impl Step {
 
     fn meets(&self, other: &Self, same: impl Fn(Key, Key) -> bool) -> bool {
         let told = |mine: &Touch, theirs: &Touch| {
-            (mine.writes || theirs.writes) && same(mine.key, theirs.key)
+            let alike = mine.access == theirs.access && mine.access != Access::Write;
+            !alike && same(mine.key, theirs.key)
         };
         self.world
             || other.world
@@ -113,7 +139,7 @@ impl Step {
     /// Adds what another way to do the step touched.
     pub(crate) fn join(&mut self, other: &Self) {
         for touch in &other.touches {
-            self.touch(touch.key, touch.writes);
+            self.touch(touch.key, touch.access);
         }
         self.world |= other.world;
         self.unknown |= other.unknown;

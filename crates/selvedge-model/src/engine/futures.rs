@@ -1,7 +1,7 @@
 //! What only async tasks need.
 
 use super::exec::{Timer, try_with, with};
-use super::{Key, Place};
+use super::{Access, Key, Place};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -28,7 +28,10 @@ pub(crate) fn awaited() -> Option<(&'static str, Place)> {
 
 /// Whether the body has returned.
 pub(crate) fn returned() -> bool {
-    with(|e| e.returned)
+    with(|e| {
+        e.touched(Key::Body, Access::Read);
+        e.returned
+    })
 }
 
 /// Registers a timer; the number to take it back by.
@@ -37,7 +40,7 @@ pub(crate) fn timer_set(at: Duration, waker: Waker, place: Place) -> u64 {
         e.next_timer += 1;
         let number = e.next_timer;
         e.timers.insert(number, Timer { at, waker, place });
-        e.touched(Key::Timer(number as usize), true);
+        e.touched(Key::Timer(number as usize), Access::Write);
         number
     })
 }
@@ -45,7 +48,7 @@ pub(crate) fn timer_set(at: Duration, waker: Waker, place: Place) -> u64 {
 /// Takes a timer back.
 pub(crate) fn timer_drop(number: u64) {
     let timer = try_with(|e| {
-        e.touched(Key::Timer(number as usize), true);
+        e.touched(Key::Timer(number as usize), Access::Write);
         e.timers.remove(&number)
     });
     drop(timer);

@@ -22,7 +22,7 @@ mod tasks;
 pub(crate) use drive::{Body, Failed, Run, drive};
 pub(crate) use every::Every;
 pub(crate) use exec::{Settings, note};
-pub(crate) use footprint::Key;
+pub(crate) use footprint::{Access, Key};
 pub(crate) use object::Id;
 pub(crate) use report::{Facts, page, text};
 pub(crate) use sample::{Mixed, Opening, Sampled};
@@ -132,15 +132,25 @@ pub(crate) fn me() -> usize {
 /// Runs `f` with the object's state, which it may change.
 pub(crate) fn object<R>(index: usize, f: impl FnOnce(&mut object::Data) -> R) -> R {
     with(|e| {
-        e.touched(Key::Object(index), true);
+        e.touched(Key::Object(index), Access::Write);
         f(&mut e.objects[index].data)
+    })
+}
+
+/// Runs `f`, which says as well whether it changed the state.
+pub(crate) fn told<R>(index: usize, f: impl FnOnce(&mut object::Data) -> (R, bool)) -> R {
+    with(|e| {
+        let (result, changed) = f(&mut e.objects[index].data);
+        let access = if changed { Access::Write } else { Access::Read };
+        e.touched(Key::Object(index), access);
+        result
     })
 }
 
 /// The same, with nothing that two who do so could tell from each other.
 pub(crate) fn shared<R>(index: usize, f: impl FnOnce(&mut object::Data) -> R) -> R {
     with(|e| {
-        e.touched(Key::Object(index), false);
+        e.touched(Key::Object(index), Access::Read);
         f(&mut e.objects[index].data)
     })
 }
@@ -150,15 +160,31 @@ pub(crate) fn takes(index: usize) {
     with(|e| e.step.takes.push(Key::Object(index)));
 }
 
-/// The lock is given up: who waits for it could not have had it before.
-pub(crate) fn gives_up(index: usize) {
-    with(|e| e.step.release(Key::Object(index)));
+/// Nobody else can have it from now on.
+pub(crate) fn holds(index: usize) {
+    with(|e| e.step.holds.push(Key::Object(index)));
+}
+
+/// The lock is given up: who waits for it could not have had it before. Whether
+/// others can tell that it was taken, whatever was done with it.
+pub(crate) fn gives_up(index: usize) -> bool {
+    with(|e| {
+        let key = Key::Object(index);
+        let told = !e.step.holds.contains(&key) || e.unwinding();
+        e.step.release(key);
+        told
+    })
+}
+
+/// Whether all that the tasks share is told of.
+pub(crate) fn closed() -> bool {
+    with(|e| e.settings.closed)
 }
 
 /// Something other than an object is touched, inside of a model.
-pub(crate) fn touched(key: Key, writes: bool) {
+pub(crate) fn touched(key: Key, access: Access) {
     if inside() {
-        let _ = try_with(|e| e.touched(key, writes));
+        let _ = try_with(|e| e.touched(key, access));
     }
 }
 
@@ -201,7 +227,7 @@ pub(crate) fn began() -> std::time::Instant {
 /// The modelled time, since the execution began.
 pub(crate) fn now() -> Duration {
     with(|e| {
-        e.touched(Key::Clock, false);
+        e.touched(Key::Clock, Access::Read);
         e.clock
     })
 }

@@ -1,7 +1,7 @@
 //! The tasks of an execution: threads, async tasks, and the clock.
 
 use super::exec::{Failure, Pending, with};
-use super::{Key, Place, Wait};
+use super::{Access, Key, Place, Wait};
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,7 +85,7 @@ pub(crate) fn spawn(
         e.tasks.push(Task::new(kind, name, made));
         e.pinned = true;
         let id = e.tasks.len() - 1;
-        e.touched(Key::Tasks, true);
+        e.touched(Key::Tasks, Access::Write);
         e.step.started.push(super::footprint::actor(id, 0));
         id
     });
@@ -127,11 +127,10 @@ fn run(id: usize, body: Box<dyn FnOnce() + Send>) {
     with(|e| {
         if id == 1 {
             e.returned = true;
-            // Async tasks end with the body, from here on.
-            e.step.world |= e.tasks.iter().any(|task| task.kind == Kind::Task && !task.finished);
+            e.touched(Key::Body, Access::Write);
         }
         e.tasks[id].finished = true;
-        e.touched(Key::End(id), true);
+        e.touched(Key::End(id), Access::Write);
         e.step.release(Key::End(id));
         e.unwinds = None;
         // shuttle asks once more before it ends the task.
@@ -153,7 +152,7 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
 /// Whether the task has finished.
 pub(crate) fn finished(task: usize) -> bool {
     with(|e| {
-        e.touched(Key::End(task), false);
+        e.touched(Key::End(task), Access::Read);
         e.tasks[task].finished
     })
 }
@@ -176,7 +175,7 @@ pub(crate) fn lane(task: usize) -> String {
 /// Leaves the task its token.
 pub(crate) fn unpark(task: usize) {
     with(|e| {
-        e.touched(Key::Token(task), true);
+        e.touched(Key::Token(task), Access::Call);
         e.tasks[task].token = true;
     });
 }

@@ -178,8 +178,10 @@ impl Model {
 
     /// All that the tasks of the model share is this crate's, or told of by a
     /// [`kit::Foreign`](crate::kit::Foreign): none of tokio's channels or
-    /// locks, no atomic of std's. Then models of async tasks are reduced to one
-    /// schedule of each class as well.
+    /// locks, no atomic of std's, and what lies in a mutex is changed through
+    /// `&mut` alone (no `Cell`, no channel of std's). Then models of async tasks
+    /// are reduced to one schedule of each class as well, and so are locks that
+    /// are taken to look.
     pub fn closed(mut self) -> Self {
         self.closed = true;
         self

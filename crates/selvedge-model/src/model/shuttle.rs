@@ -79,10 +79,11 @@ impl Search<'_> {
         let mut index = 0;
         let mut sampled = 0;
         let seed = seed(self.model.seed);
-        // Of the budget, a twentieth goes to schedules that are sampled early.
+        // Of the budget, a twentieth goes to schedules that are sampled early, up
+        // to what that is by default.
         let (openings, early) = match self.model.preemptions {
             Some(_) => (0, 0),
-            None => (Opening::COUNT.min(most / 4), most / 20),
+            None => (Opening::COUNT.min(most / 4), (most / 20).min(2_500)),
         };
         let run = self.drive(Box::new(Opening::new()), openings, 3, "the first schedules");
         if run.tried {

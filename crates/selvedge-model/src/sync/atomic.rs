@@ -40,19 +40,21 @@ macro_rules! common {
                 })
             }
 
-            fn with<R>(
-                index: usize,
-                changes: bool,
-                f: impl FnOnce(&real::$name<$($generic)*>) -> R,
-            ) -> R {
-                let f = |data: &mut Data| match data {
-                    Data::Value(value) => f(&value
-                        .downcast_ref::<Shadow<real::$name<$($generic)*>>>()
-                        .expect("an atomic keeps its type")
-                        .0),
+            /// What `f` does. One that leaves the value as it was is a load.
+            fn with<R>(index: usize, f: impl FnOnce(&real::$name<$($generic)*>) -> R) -> R {
+                engine::told(index, |data: &mut Data| match data {
+                    Data::Value(value) => {
+                        let value = &value
+                            .downcast_ref::<Shadow<real::$name<$($generic)*>>>()
+                            .expect("an atomic keeps its type")
+                            .0;
+                        // ORDERING: on the model's one thread.
+                        let before = value.load(Ordering::Relaxed);
+                        let result = f(value);
+                        (result, value.load(Ordering::Relaxed) != before)
+                    }
                     _ => unreachable!("an atomic keeps its kind"),
-                };
-                if changes { engine::object(index, f) } else { engine::shared(index, f) }
+                })
             }
 
             /// One access: on the shadow inside of a model.
@@ -69,7 +71,7 @@ macro_rules! common {
                 let at: Place = Location::caller();
                 let index = self.shadow();
                 engine::touch(op, index, at);
-                let result = Self::with(index, op != "load", f);
+                let result = Self::with(index, f);
                 engine::done(at, Some(index), || text(&result));
                 result
             }
@@ -77,7 +79,7 @@ macro_rules! common {
             /// Brings the shadow's value back, before a use that needs no step.
             fn settle(&self) {
                 if engine::inside() && let Some(index) = self.id.known() {
-                    let value = Self::with(index, false, |shadow| shadow.load(Ordering::SeqCst));
+                    let value = Self::with(index, |shadow| shadow.load(Ordering::SeqCst));
                     self.real.store(value, Ordering::SeqCst);
                     self.id.forget();
                 }
@@ -190,7 +192,7 @@ macro_rules! common {
                 // No step: what is printed is no part of the model.
                 match self.id.known().filter(|_| engine::inside()) {
                     Some(index) => {
-                        let value = Self::with(index, false, |shadow| shadow.load(Ordering::SeqCst));
+                        let value = Self::with(index, |shadow| shadow.load(Ordering::SeqCst));
                         value.fmt(f)
                     }
                     None => self.real.fmt(f),
@@ -297,15 +299,19 @@ impl<T> AtomicPtr<T> {
         })
     }
 
-    fn with<R>(index: usize, changes: bool, f: impl FnOnce(&real::AtomicPtr<()>) -> R) -> R {
-        let f = |data: &mut Data| match data {
-            Data::Value(value) => f(&value
-                .downcast_ref::<Shadow<real::AtomicPtr<()>>>()
-                .expect("an atomic keeps its type")
-                .0),
+    fn with<R>(index: usize, f: impl FnOnce(&real::AtomicPtr<()>) -> R) -> R {
+        engine::told(index, |data: &mut Data| match data {
+            Data::Value(value) => {
+                let value = &value
+                    .downcast_ref::<Shadow<real::AtomicPtr<()>>>()
+                    .expect("an atomic keeps its type")
+                    .0;
+                let before = value.load(Ordering::Relaxed);
+                let result = f(value);
+                (result, value.load(Ordering::Relaxed) != before)
+            }
             _ => unreachable!("an atomic keeps its kind"),
-        };
-        if changes { engine::object(index, f) } else { engine::shared(index, f) }
+        })
     }
 
     #[track_caller]
@@ -322,7 +328,7 @@ impl<T> AtomicPtr<T> {
         let at: Place = Location::caller();
         let index = self.shadow();
         engine::touch(op, index, at);
-        let result = Self::with(index, op != "load", inside);
+        let result = Self::with(index, inside);
         engine::done(at, Some(index), || text(&result));
         result
     }
@@ -331,7 +337,7 @@ impl<T> AtomicPtr<T> {
         if engine::inside()
             && let Some(index) = self.id.known()
         {
-            let value = Self::with(index, false, |shadow| shadow.load(Ordering::SeqCst));
+            let value = Self::with(index, |shadow| shadow.load(Ordering::SeqCst));
             self.real.store(value.cast(), Ordering::SeqCst);
             self.id.forget();
         }

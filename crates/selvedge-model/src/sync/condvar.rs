@@ -197,12 +197,13 @@ impl Condvar {
         let at = Location::caller();
         let condvar = self.shadow();
         let pick = engine::step("notify_one", Some(condvar), Wait::Pick(condvar), None, at);
-        let called = engine::object(condvar, |data| match data {
+        let called = engine::told(condvar, |data| match data {
             Data::Condvar { waiting, .. } => {
                 let waiter = waiting.iter_mut().filter(|(_, called)| !called).nth(pick);
-                waiter.map(|(_, called)| *called = true).is_some()
+                let called = waiter.map(|(_, called)| *called = true).is_some();
+                (called, called)
             }
-            _ => false,
+            _ => (false, true),
         });
         engine::done(at, Some(condvar), || {
             (if called { "notify_one()" } else { "notify_one(): nobody waits" }).to_owned()
@@ -218,11 +219,13 @@ impl Condvar {
         let at = Location::caller();
         let condvar = self.shadow();
         engine::touch("notify_all", condvar, at);
-        let called = engine::object(condvar, |data| match data {
+        let called = engine::told(condvar, |data| match data {
             Data::Condvar { waiting, .. } => {
-                waiting.iter_mut().map(|(_, called)| *called = true).count()
+                let waiting = waiting.iter_mut().filter(|(_, called)| !called);
+                let called = waiting.map(|(_, called)| *called = true).count();
+                (called, called > 0)
             }
-            _ => 0,
+            _ => (0, true),
         });
         engine::done(at, Some(condvar), || match called {
             0 => "notify_all(): nobody waits".to_owned(),

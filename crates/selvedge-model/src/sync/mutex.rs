@@ -2,7 +2,7 @@
 //! may have it, so that std's is never waited for.
 
 use crate::engine::object::Data;
-use crate::engine::{self, Id, Key, Place, Wait};
+use crate::engine::{self, Access, Id, Key, Place, Wait};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
@@ -51,11 +51,16 @@ impl<T: ?Sized> Mutex<T> {
         let guard = |real| MutexGuard { real: Some(real), lock: self, shadow: Some(shadow), taken };
         let me = engine::me();
         engine::takes(shadow);
-        engine::object(shadow, |data| {
+        engine::holds(shadow);
+        // Who takes it, looks and gives it up in one step leaves no trace.
+        engine::shared(shadow, |data| {
             if let Data::Lock { writer, .. } = data {
                 *writer = Some((me, taken));
             }
         });
+        if !engine::closed() {
+            engine::touched(Key::Object(shadow), Access::Write);
+        }
         match self.real.try_lock() {
             Ok(real) => Ok(guard(real)),
             Err(TryLockError::Poisoned(poison)) => {
@@ -102,7 +107,7 @@ impl<T: ?Sized> Mutex<T> {
         let shadow = self.shadow();
         engine::tries();
         engine::touch("try_lock", shadow, at);
-        let free = engine::object(shadow, |data| matches!(data, Data::Lock { writer: None, .. }));
+        let free = engine::shared(shadow, |data| matches!(data, Data::Lock { writer: None, .. }));
         engine::done(at, Some(shadow), || {
             format!("try_lock() -> {}", if free { "locked" } else { "taken" })
         });
@@ -124,13 +129,16 @@ impl<T: ?Sized> Mutex<T> {
     /// As in std.
     pub fn is_poisoned(&self) -> bool {
         if engine::inside() {
-            engine::touched(Key::Object(self.shadow()), false);
+            engine::touched(Key::Object(self.shadow()), Access::Read);
         }
         self.real.is_poisoned()
     }
 
     /// As in std.
     pub fn clear_poison(&self) {
+        if engine::inside() {
+            engine::touched(Key::Object(self.shadow()), Access::Write);
+        }
         self.real.clear_poison();
     }
 
@@ -175,12 +183,15 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
 
 fn release(shadow: Option<usize>) {
     if let Some(shadow) = shadow.filter(|_| engine::inside()) {
-        engine::object(shadow, |data| {
+        if engine::gives_up(shadow) {
+            // It was held for a while, or is poisoned.
+            engine::touched(Key::Object(shadow), Access::Write);
+        }
+        engine::shared(shadow, |data| {
             if let Data::Lock { writer, .. } = data {
                 *writer = None;
             }
         });
-        engine::gives_up(shadow);
     }
 }
 
@@ -210,6 +221,9 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
 
 impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
+        if let Some(shadow) = self.shadow {
+            engine::touched(Key::Object(shadow), Access::Write);
+        }
         self.real.as_mut().expect("a guard has the lock")
     }
 }

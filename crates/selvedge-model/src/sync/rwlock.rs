@@ -1,7 +1,7 @@
 //! The readers-writer lock, as the mutex.
 
 use crate::engine::object::Data;
-use crate::engine::{self, Id, Key, Place, Wait};
+use crate::engine::{self, Access, Id, Key, Place, Wait};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
@@ -71,7 +71,7 @@ impl Held {
         } else {
             engine::object(shadow, leave)
         }
-        engine::gives_up(shadow);
+        let _ = engine::gives_up(shadow);
     }
 }
 
@@ -218,7 +218,7 @@ impl<T: ?Sized> RwLock<T> {
     /// As in std.
     pub fn is_poisoned(&self) -> bool {
         if engine::inside() {
-            engine::touched(Key::Object(self.shadow()), false);
+            engine::touched(Key::Object(self.shadow()), Access::Read);
         }
         self.real.is_poisoned()
     }

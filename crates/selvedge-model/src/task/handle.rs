@@ -1,6 +1,6 @@
 //! What `spawn` gives.
 
-use crate::engine::{self, Key, Place};
+use crate::engine::{self, Access, Key, Place};
 use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
@@ -102,7 +102,7 @@ impl Control {
     }
 
     fn abort(&self) {
-        engine::touched(Key::Wake(self.task.load(Ordering::SeqCst)), true);
+        engine::touched(Key::Wake(self.task.load(Ordering::SeqCst)), Access::Write);
         // ORDERING: all on the model's one thread.
         self.aborted.store(true, Ordering::SeqCst);
         self.woken.store(true, Ordering::SeqCst);
@@ -119,7 +119,7 @@ impl<T> Shared<T> {
     }
 
     pub(super) fn finish(&self, result: Result<T, JoinError>) {
-        engine::touched(self.control.end(), true);
+        engine::touched(self.control.end(), Access::Write);
         // ORDERING: as in `abort`.
         self.control.finished.store(true, Ordering::SeqCst);
         let waker = {
@@ -174,7 +174,7 @@ impl<T> Future for JoinHandle<T> {
                 Pin::new(handle).poll(context).map(|result| result.map_err(JoinError::from_real))
             }
             Which::Task(shared, at) => {
-                engine::touched(shared.control.end(), true);
+                engine::touched(shared.control.end(), Access::Write);
                 let mut end = shared.end();
                 if let Some(result) = end.result.take() {
                     return Poll::Ready(result);
@@ -227,7 +227,7 @@ impl AbortHandle {
             Aborts::Real(handle) => handle.is_finished(),
             // ORDERING: all on the model's one thread.
             Aborts::Task(control) => {
-                engine::touched(control.end(), false);
+                engine::touched(control.end(), Access::Read);
                 control.finished.load(Ordering::SeqCst)
             }
         }

@@ -1,7 +1,7 @@
 //! Tasks: tokio's outside of a model, the model's inside.
 
 use super::handle::{Control, JoinError, JoinHandle, Shared, Which};
-use crate::engine::{self, Key, Kind, Place, Wait};
+use crate::engine::{self, Access, Key, Kind, Place, Wait};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ struct Wakes(Arc<AtomicBool>, usize);
 
 impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
-        engine::touched(Key::Wake(self.1), true);
+        engine::touched(Key::Wake(self.1), Access::Call);
         // ORDERING: Release, with the Acquire of the model's choice: what led
         // to the wake-up comes before the poll.
         self.0.store(true, Ordering::Release);
@@ -40,7 +40,7 @@ fn run<F: Future>(
     let mut yields = 0;
     loop {
         // ORDERING: on the model's one thread, but for the wakers above.
-        engine::touched(Key::Wake(me), true);
+        engine::touched(Key::Wake(me), Access::Write);
         let aborted = control.aborted.load(Ordering::SeqCst);
         if aborted || (ends_with_body && engine::returned()) {
             return None;

@@ -284,6 +284,48 @@ fn a_poll_between_two_wake_ups_is_a_class_of_its_own() {
     assert_eq!(all.outcomes.len(), 3, "{:?}", all.outcomes);
 }
 
+/// A task that the end of the body ends: how far it came is told by what it
+/// leaves when it is dropped.
+#[test]
+fn the_end_of_the_body_comes_at_any_step_of_a_task() {
+    struct Leaves(u32, Arc<std::sync::Mutex<std::collections::BTreeSet<u32>>>);
+    impl Drop for Leaves {
+        fn drop(&mut self) {
+            self.1.lock().unwrap().insert(self.0);
+        }
+    }
+    let settings = Settings {
+        steps: 5_000,
+        ordered: true,
+        panics_are_values: false,
+        unlock_steps: false,
+        closed: true,
+    };
+    let search = |strategy| {
+        let left = Arc::default();
+        let into = Arc::clone(&left);
+        let found = found(strategy, settings.clone(), 3_000, move || {
+            task::block_on_modelled(async {
+                let gate = Arc::new(Gate::default());
+                let (passes, leaves) = (Arc::clone(&gate), Leaves(0, Arc::clone(&into)));
+                drop(task::spawn(async move {
+                    let mut leaves = leaves;
+                    leaves.0 = 1;
+                    passes.pass().await;
+                    leaves.0 = 2;
+                    task::yield_now().await;
+                }));
+                gate.open();
+            });
+        });
+        assert!(found.is_some_and(|found| !found.fails));
+        std::mem::take(&mut *left.lock().unwrap())
+    };
+    let all = search(Box::new(Dfs::new(u32::MAX)) as Box<dyn Strategy>);
+    assert_eq!(search(Box::new(Every::new(true))), all);
+    assert_eq!(all.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
+}
+
 /// For each rule of what tasks touch, a program that needs it.
 #[test]
 fn each_rule_of_tasks_has_a_program() {

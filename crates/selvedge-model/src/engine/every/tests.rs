@@ -23,6 +23,8 @@ enum Op {
     CompareExchange(usize),
     /// Adds to the locked value, with an operation on an atomic inside.
     Lock(usize, Option<usize>),
+    /// Looks at the locked value, and leaves it as it is.
+    Look(usize),
     /// The first lock, and in it the second.
     Both(bool),
     TryLock(usize),
@@ -57,6 +59,7 @@ fn op() -> impl Values<Value = Op> {
         1 => which.clone().prop_map(Op::Swap),
         2 => which.clone().prop_map(Op::CompareExchange),
         3 => (which.clone(), prop::option::of(0..2_usize)).prop_map(|(a, b)| Op::Lock(a, b)),
+        1 => which.clone().prop_map(Op::Look),
         1 => any::<bool>().prop_map(Op::Both),
         1 => which.clone().prop_map(Op::TryLock),
         2 => which.clone().prop_map(Op::Read),
@@ -122,6 +125,7 @@ fn act(op: Op, me: u32, shared: &Shared) -> u32 {
             }
             *value
         }
+        Op::Look(n) => *shared.locks[n].lock().unwrap(),
         Op::Both(turned) => {
             let [a, b] = if turned { [1, 0] } else { [0, 1] };
             let first = shared.locks[a].lock().unwrap();
@@ -361,7 +365,10 @@ fn each_rule_has_a_program() {
         &[&[Store(0), Load(1)], &[Store(1), Load(0)]],
         &[&[Lock(0, None)], &[Lock(0, None)]],
         &[&[Lock(0, Some(0))], &[Lock(0, Some(0)), Store(0)]],
+        &[&[Look(0)], &[Lock(0, None)]],
+        &[&[Look(0), Store(0)], &[Lock(0, Some(0))]],
         &[&[TryLock(0)], &[Lock(0, Some(1))]],
+        &[&[TryLock(0)], &[Look(0), Load(0)]],
         &[&[Write(0)], &[Read(0)]],
         &[&[TryWrite(0)], &[Read(0)]],
         &[&[Read(0)], &[TryWrite(0)]],
@@ -409,6 +416,10 @@ fn independent_steps_make_no_schedules() {
         (vec![vec![Lock(0, Some(0))]; 3], 6),
         (vec![vec![Read(0); 2]; 3], 1),
         (vec![vec![Load(0); 2]; 3], 1),
+        (vec![vec![Look(0); 2]; 3], 1),
+        // One of the two changes nothing.
+        (vec![vec![CompareExchange(0), Store(1)], vec![CompareExchange(0)]], 2),
+        (vec![vec![NotifyOne], vec![NotifyAll]], 1),
     ];
     // What came before a thread's start is no race with what it does.
     let body: engine::Body = Arc::new(|| {
