@@ -207,34 +207,35 @@ fn gather_in_place_is_dropped() {
     });
 }
 
-/// A child that takes a permit beside a body that does, and a cleanup that
-/// looks whether they are alive and counts itself.
+/// A cleanup that looks whether anybody is alive, and counts itself.
+fn cleanup(
+    point: &Point,
+    cleaned: &Arc<Semaphore>,
+) -> impl Future<Output = Result<(), ()>> + Send + use<> {
+    let (point, cleaned) = (point.clone(), Arc::clone(cleaned));
+    async move {
+        assert_eq!(point.alive(), 0, "cleaned up before the join");
+        cleaned.add_permits(1);
+        Ok(())
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<(), ()>> + Send>>;
+
+/// A child that takes a permit, beside a body that does.
 fn body_and_child(
     point: &Point,
     permits: &Arc<Semaphore>,
-    cleaned: &Arc<Semaphore>,
-) -> (
-    impl Future<Output = Result<(), ()>> + Send + use<>,
-    impl FnOnce(Scope<()>) -> Pin<Box<dyn Future<Output = Result<(), ()>> + Send>> + Send + use<>,
-) {
-    let cleanup = {
-        let (point, cleaned) = (point.clone(), Arc::clone(cleaned));
-        async move {
-            assert_eq!(point.alive(), 0, "cleaned up before the join");
-            cleaned.add_permits(1);
-            Ok::<(), ()>(())
-        }
-    };
+) -> impl FnOnce(Scope<()>) -> Work + Send + use<> {
     let (point, permits) = (point.clone(), Arc::clone(permits));
-    let body = move |scope: Scope<()>| -> Pin<Box<dyn Future<Output = Result<(), ()>> + Send>> {
+    move |scope| {
         let child = item(&point, &permits);
         let inside = item(&point, &permits);
         Box::pin(async move {
             scope.spawn(child);
             inside.await
         })
-    };
-    (cleanup, body)
+    }
 }
 
 /// A scope with a child is dropped at every point: nobody is alive when the
@@ -246,7 +247,7 @@ fn scope_is_dropped() {
     at_every_point(Model::new("cancel_points::scope_is_dropped"), |point| {
         let permits = Arc::new(Semaphore::new(1));
         let cleaned = Arc::new(Semaphore::new(0));
-        let (cleanup, body) = body_and_child(point, &permits, &cleaned);
+        let (body, cleanup) = (body_and_child(point, &permits), cleanup(point, &cleaned));
         let running = scope().on_exit("count", cleanup).run(body);
         let ended = block_on(point.token.run_until_cancelled(running));
         assert!(ended.is_ok() || point.came());
@@ -262,7 +263,7 @@ fn scope_is_cancelled() {
     at_every_point(Model::new("cancel_points::scope_is_cancelled"), |point| {
         let permits = Arc::new(Semaphore::new(1));
         let cleaned = Arc::new(Semaphore::new(0));
-        let (cleanup, body) = body_and_child(point, &permits, &cleaned);
+        let (body, cleanup) = (body_and_child(point, &permits), cleanup(point, &cleaned));
         let running = scope().token(&point.token).on_exit("count", cleanup);
         let exit = block_on(running.run(body));
         assert!(exit.drained && (exit.outcome.is_ok() || point.came()));
