@@ -87,6 +87,12 @@ pub fn identity() -> u64 {
     ship::identity()
 }
 
+/// Whether this process is the worker of a pool.
+#[must_use]
+pub fn is_worker() -> bool {
+    super::hook::is_worker()
+}
+
 /// A value as it crosses to a worker. See [`Portable`].
 ///
 /// # Errors

@@ -77,7 +77,7 @@ impl Cluster {
     }
 
     pub(crate) fn open(place: Place, builder: Builder) -> Result<Self, Error> {
-        if hook::is_worker() {
+        if hook::is_worker() || portable::is_worker() {
             return Err(Error::InsideWorker);
         }
         hook::keep();

@@ -12,8 +12,10 @@ use std::time::Duration;
 /// Only the host is needed. What it prints of itself has no credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// With user and password.
     server: String,
+    /// And a password; a token has none. The client takes nothing of them from
+    /// the URL.
+    user: Option<(String, Option<String>)>,
     pub(crate) job: String,
     pub(crate) creds: Option<PathBuf>,
     ca: Option<PathBuf>,
@@ -31,15 +33,20 @@ impl Place {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         // A password may have a slash in it, a host may not.
         let (user, rest) = match rest.rsplit_once('@') {
-            Some((user, rest)) => (format!("{user}@"), rest),
-            None => (String::new(), rest),
+            Some((user, rest)) => (Some(user), rest),
+            None => (None, rest),
         };
+        let user = user.map(|user| match user.split_once(':') {
+            Some((user, password)) => (decoded(user), Some(decoded(password))),
+            None => (decoded(user), None),
+        });
         let (host, job) = rest.split_once('/').unwrap_or((rest, ""));
         if host.is_empty() {
             return Err("there is no host in the URL".into());
         }
         let mut place = Self {
-            server: format!("{scheme}://{user}{host}"),
+            server: format!("{scheme}://{host}"),
+            user,
             job: if job.is_empty() { "default".into() } else { job.into() },
             creds: None,
             ca: None,
@@ -76,7 +83,7 @@ impl Place {
         Ok(())
     }
 
-    /// The server alone, for the client; not to be printed.
+    /// The server alone.
     pub(crate) fn server(&self) -> &str {
         &self.server
     }
@@ -95,6 +102,11 @@ impl Place {
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis((20 << attempts.min(5)) as u64)
             });
+        options = match self.user.clone() {
+            Some((user, Some(password))) => options.user_and_password(user, password),
+            Some((token, None)) => options.token(token),
+            None => options,
+        };
         if let Some(ca) = &self.ca {
             options = options.add_root_certificates(ca.clone());
         }
@@ -142,6 +154,26 @@ impl Place {
     }
 }
 
+/// `%41` stands for `A`, in a user or a password.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let code = text.get(at + 1..at + 3).and_then(|code| u8::from_str_radix(code, 16).ok());
+        match (bytes[at], code) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                at += 3;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// A job's name is part of subjects, streams and buckets.
 fn check_job(job: &str) -> Result<(), String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -153,9 +185,7 @@ fn check_job(job: &str) -> Result<(), String> {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, rest) = self.server.split_once("://").unwrap_or(("nats", &self.server));
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        write!(f, "{scheme}://{host}/{}", self.job)
+        write!(f, "{}/{}", self.server, self.job)
     }
 }
 
@@ -171,8 +201,10 @@ mod tests {
 
     #[test]
     fn a_url_says_all_and_prints_no_password() {
-        let place = Place::parse("tls://ann:s/e@cr@t@h.example:5/j-1?creds=/a&workers=3").unwrap();
-        assert_eq!(place.server(), "tls://ann:s/e@cr@t@h.example:5");
+        let place =
+            Place::parse("tls://ann:s/e@cr%3At@h.example:5/j-1?creds=/a&workers=3").unwrap();
+        assert_eq!(place.server(), "tls://h.example:5");
+        assert_eq!(place.user, Some(("ann".into(), Some("s/e@cr:t".into()))));
         assert_eq!((place.job.as_str(), place.workers.unwrap().get()), ("j-1", 3));
         for shown in [format!("{place}"), format!("{place:?}")] {
             assert_eq!(shown, "tls://h.example:5/j-1");

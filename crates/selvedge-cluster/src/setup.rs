@@ -201,6 +201,7 @@ fn jetstream_error(why: &async_nats::jetstream::Error) -> Error {
 fn no_answer(error: &(dyn std::error::Error + 'static)) -> Error {
     let text = chain(error);
     if text.contains("no responders")
+        || text.contains("resource does not exist")
         || text.contains("not enabled")
         || text.contains("unavailable")
     {

@@ -6,7 +6,9 @@
 
 #![cfg(all(target_os = "linux", not(loom)))]
 
+mod bad_input;
 mod faults;
+mod links;
 mod maps;
 mod shared;
 mod support;

@@ -3,6 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use selvedge_cluster::{Builder, Cluster};
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -18,9 +19,16 @@ pub(crate) fn tasks() -> u64 {
     std::env::var("SELVEDGE_CLUSTER_TASKS").map_or(1_000, |tasks| tasks.parse().expect("a number"))
 }
 
+/// Past the test harness, which keeps what passing tests print.
+pub(crate) fn say_loudly(what: &str) {
+    let stderr = std::fs::File::options().append(true).open("/dev/stderr");
+    let _ = stderr.and_then(|mut stderr| writeln!(stderr, "\n*** {what}"));
+}
+
 /// A `nats-server` with JetStream, and a store of its own.
 pub(crate) struct Server {
     child: Option<Child>,
+    host: String,
     pub(crate) port: u16,
     folder: TempDir,
     extra: String,
@@ -34,22 +42,27 @@ impl Server {
 
     /// With these lines of configuration; `STORE` is its folder.
     pub(crate) fn start_with(extra: &str) -> Option<Self> {
+        Self::start_at("127.0.0.1", extra)
+    }
+
+    /// That listens there.
+    pub(crate) fn start_on(host: &str) -> Option<Self> {
+        Self::start_at(host, "jetstream { store_dir: STORE }")
+    }
+
+    fn start_at(host: &str, extra: &str) -> Option<Self> {
         let found = Command::new("nats-server").arg("-v").stdout(Stdio::null()).status();
         if !found.is_ok_and(|status| status.success()) {
             let why = "there is no nats-server here: this test DID NOT RUN";
             assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{why}");
-            // Past the test harness, which keeps what passing tests print.
-            let _ = std::io::Write::write_all(
-                &mut std::fs::File::create("/dev/stderr").expect("standard error"),
-                format!("\n*** {why}\n").as_bytes(),
-            );
+            say_loudly(why);
             return None;
         }
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
         let folder = tempfile::tempdir().expect("a folder");
-        let mut server = Self { child: None, port, folder, extra: extra.into() };
+        let mut server = Self { child: None, host: host.into(), port, folder, extra: extra.into() };
         server.restart();
         Some(server)
     }
@@ -58,7 +71,7 @@ impl Server {
         self.kill();
         let config = self.folder.path().join("server.conf");
         let store = self.folder.path().join("store");
-        let mut text = format!("listen: \"127.0.0.1:{}\"\n", self.port);
+        let mut text = format!("listen: \"{}:{}\"\n", self.host, self.port);
         let extra = self.extra.replace("STORE", &format!("{store:?}"));
         writeln!(text, "{extra}").expect("a string");
         std::fs::write(&config, text).expect("a file");
@@ -153,6 +166,11 @@ impl Worker {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("it is there");
+    }
+
+    /// What it says there, if that is a pipe.
+    pub(crate) fn stderr(&mut self) -> &mut std::process::ChildStderr {
+        self.child.stderr.as_mut().expect("piped")
     }
 
     /// Waits until it has ended; returns its exit code.
