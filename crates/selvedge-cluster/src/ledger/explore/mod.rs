@@ -102,19 +102,19 @@ const NONE: Faults = Faults {
 #[test]
 fn every_order_of_loss_and_duplication() {
     let faults = Faults { lost: 2, doubled: 2, ticks: 6, ..NONE };
-    assert!(explore("loss and duplication", World::new(2, 2, faults), 11) > 10_000);
+    assert!(explore("loss and duplication", World::new(2, 2, faults), 10) > 10_000);
 }
 
 #[test]
 fn every_order_of_deaths_and_stale_workers() {
     let faults = Faults { killed: 1, stopped: 2, ..NONE };
-    assert!(explore("deaths and stale workers", World::new(2, 1, faults), 12) > 10_000);
+    assert!(explore("deaths and stale workers", World::new(2, 1, faults), 11) > 10_000);
 }
 
 #[test]
 fn every_order_of_restarts_of_the_broker() {
     let faults = Faults { restarts: 1, wiped: 1, lost: 1, ..NONE };
-    assert!(explore("restarts of the broker", World::new(2, 2, faults), 11) > 10_000);
+    assert!(explore("restarts of the broker", World::new(2, 2, faults), 10) > 10_000);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn every_order_of_restarts_of_the_caller() {
 #[test]
 fn every_order_with_a_full_store() {
     let faults = Faults { full: 2, lost: 1, ..NONE };
-    assert!(explore("a full store", World::new(3, 2, faults), 11) > 5_000);
+    assert!(explore("a full store", World::new(3, 2, faults), 10) > 5_000);
 }
 
 /// Everything at most once.
@@ -174,7 +174,7 @@ fn long_lives() {
     };
     let mut kind = HashSet::new();
     let mut steps = 0_u64;
-    for seed in 1..=1_500_u64 {
+    for seed in 1..=1_000_u64 {
         let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut world = World::new(3, 1 + (seed % 2) as usize, faults);
         for _ in 0..120 {

@@ -2,11 +2,11 @@
 
 use super::super::*;
 use super::fingerprint;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 const TERMS: Terms = Terms { lease: 3, margin: 1 };
 const PATIENCE: Nanos = 4;
-const CRASHED: u64 = 99;
+const CRASHED: u64 = 99_999;
 
 /// How often each kind of fault may still happen.
 #[derive(Debug, Clone, Copy, Hash)]
@@ -49,7 +49,8 @@ enum Note {
     Refused(u64, BatchId),
     Kept(u64, BatchId),
     Gone(u64, BatchId, u64),
-    Result(Message),
+    /// And which execution it was: each gives another value.
+    Result(Message, u64),
     Poisoned(u64, BatchId),
 }
 
@@ -121,6 +122,9 @@ pub(super) struct World {
     store: Vec<Stored>,
     next_place: u64,
     known: BTreeSet<(u64, BatchId)>,
+    executions: u64,
+    /// What came first for each item of this run.
+    first: BTreeMap<Index, u64>,
     workers: [Worker; 2],
     stopped: [bool; 2],
 }
@@ -145,6 +149,8 @@ impl World {
             store: Vec::new(),
             next_place: 1,
             known: BTreeSet::new(),
+            executions: 0,
+            first: BTreeMap::new(),
             workers: [Worker::Idle, Worker::Idle],
             stopped: [false; 2],
         }
@@ -156,8 +162,9 @@ impl World {
         self
     }
 
-    fn value(run: u64, index: Index) -> u64 {
-        run * 10 + index
+    /// By an execution that nobody else is.
+    fn value(run: u64, index: Index, execution: u64) -> u64 {
+        1_000 * execution + 100 * run + index
     }
 
     /// What may happen, in the order in which a kind world does it; what a kind
@@ -244,7 +251,7 @@ impl World {
                 if value == CRASHED {
                     assert_eq!(self.poison, Some(index), "the wrong item is blamed");
                 } else {
-                    assert_eq!(value, Self::value(self.run, index), "another item's value");
+                    assert_eq!(Some(&value), self.first.get(&index), "not what came first");
                 }
                 self.given += 1;
             }
@@ -332,7 +339,7 @@ impl World {
             Move::Restart => {
                 self.faults.restarts -= 1;
                 self.known.clear();
-                self.notes.retain(|note| !matches!(note, Note::Result(_) | Note::Poisoned(..)));
+                self.notes.retain(|note| !matches!(note, Note::Result(..) | Note::Poisoned(..)));
             }
             Move::Wipe => {
                 self.faults.wiped -= 1;
@@ -350,6 +357,7 @@ impl World {
                 self.run += 1;
                 self.ledger = Ledger::new(self.run, self.bounds);
                 (self.pushed, self.given) = (0, 0);
+                self.first.clear();
             }
             Move::Tick => {
                 self.faults.ticks -= 1;
@@ -417,9 +425,12 @@ impl World {
             Note::Refused(run, batch) if run == self.run => self.ledger.refused(batch),
             Note::Kept(run, batch) if run == self.run => self.ledger.kept(batch, self.now),
             Note::Gone(run, batch, place) if run == self.run => self.ledger.gone(batch, place),
-            Note::Result(message) => {
+            Note::Result(message, execution) => {
                 for index in message.items {
-                    let value = Self::value(message.run, index);
+                    let value = Self::value(message.run, index, execution);
+                    if message.run == self.run {
+                        self.first.entry(index).or_insert(value);
+                    }
                     self.ledger.outcome(message.run, index, value);
                 }
             }
@@ -451,7 +462,8 @@ impl World {
         if self.poison.is_some_and(|poison| message.items.contains(&poison)) {
             return;
         }
-        self.notes.push(Note::Result(message));
+        self.executions += 1;
+        self.notes.push(Note::Result(message, self.executions));
         self.workers[at] = Worker::Reported { lease, place };
     }
 
