@@ -109,6 +109,7 @@ mod place;
 mod reports;
 mod run;
 mod setup;
+mod status;
 mod wire;
 mod worker;
 
@@ -116,4 +117,5 @@ pub use builder::Builder;
 pub use cluster::{Cluster, Worker};
 pub use error::Error;
 pub use reports::{Handle, Stream};
+pub use status::{Status, status};
 pub use worker::work;

@@ -162,6 +162,25 @@ impl Plan {
     }
 }
 
+/// Messages and bytes of a job, if it is set up.
+pub(crate) async fn stored(js: &Context, place: &Place) -> Result<Option<(u64, u64)>, Error> {
+    match js.get_stream(place.stream()).await {
+        Ok(stream) => {
+            let state = &stream.cached_info().state;
+            Ok(Some((state.messages, state.bytes)))
+        }
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(why)
+                if why.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            GetStreamErrorKind::JetStream(why) => Err(jetstream_error(&why)),
+            _ => Err(no_answer(&error)),
+        },
+    }
+}
+
 /// The consumer of that name, if it is there.
 pub(crate) async fn find_consumer(
     stream: &Stream,

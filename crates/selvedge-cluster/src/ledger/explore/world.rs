@@ -498,6 +498,9 @@ impl World {
         }
         placed.sort_unstable();
         assert_eq!(placed, owed, "each owed item waits, or is in exactly one batch");
+        let ready = matches!(ledger.slots.front(), Some(Slot::Done(_)));
+        let next = ledger.clone().next().map(|(index, _)| index);
+        assert_eq!(next, ready.then_some(self.given), "something else would be given out");
         let due = ledger.next_due();
         assert_eq!(due.is_none(), ledger.batches.is_empty());
     }
