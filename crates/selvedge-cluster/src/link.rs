@@ -396,8 +396,8 @@ async fn passed_over(inner: &Inner, place: u64) -> bool {
     info.is_ok_and(|info| info.ack_floor.stream_sequence >= place)
 }
 
-/// What is left of a call is deleted, message by message: after a purge of one
-/// subject, consumers pass over as many messages that come later.
+/// What is left of a call is deleted, message by message: a purge of one
+/// subject makes consumers pass over what was stored of others before it.
 async fn forget(inner: Arc<Inner>, run: u64, places: Vec<u64>, objects: Vec<u64>) {
     let delete = |place| {
         let inner = &inner;
