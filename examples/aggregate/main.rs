@@ -8,6 +8,8 @@
 #[cfg(not(loom))]
 mod flowing;
 #[cfg(not(loom))]
+mod general;
+#[cfg(not(loom))]
 mod output;
 #[cfg(not(loom))]
 mod signals;
@@ -26,6 +28,7 @@ fn main() -> std::process::ExitCode {
 #[cfg(not(loom))]
 mod cli {
     use crate::flowing::{Common, Flowing};
+    use crate::general::{self, General};
     use crate::{output, signals, watch::Watch};
     use anyhow::Context;
     use clap::Parser;
@@ -78,8 +81,9 @@ mod cli {
         strict: bool,
 
         /// What to do about a total that leaves the signed 64-bit range.
-        #[arg(long, value_name = "POLICY", value_enum, default_value_t = Policy::Error)]
-        overflow: Policy,
+        /// [default: error]
+        #[arg(long, value_name = "POLICY", value_enum)]
+        overflow: Option<Policy>,
 
         /// The longest line, in bytes; longer ones are malformed, and skipped
         /// without being held.
@@ -101,6 +105,9 @@ mod cli {
 
         #[command(flatten)]
         flowing: Flowing,
+
+        #[command(flatten)]
+        general: General,
     }
 
     /// More threads than this are of no use to anybody.
@@ -153,6 +160,9 @@ mod cli {
         let token = Token::new();
         signals::cancel(&token).context("cannot listen for Ctrl-C")?;
         let common = common(args, token);
+        if args.general.is_wanted() {
+            return in_general(args, common, &mut watch);
+        }
         let report = if args.flowing.is_wanted() {
             args.flowing.run(args.workers, common, &mut watch)
         } else {
@@ -163,10 +173,7 @@ mod cli {
 
         output::malformed(&report);
         output::unreadable(&report);
-        if args.strict && report.read.malformed > 0 {
-            let (malformed, lines) = (report.read.malformed, report.read.lines);
-            anyhow::bail!("{malformed} of {lines} lines are malformed (--strict)");
-        }
+        strict(args, &report)?;
         if args.stages {
             output::stages(&report);
         }
@@ -175,15 +182,45 @@ mod cli {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             printed => printed.context("cannot print the totals")?,
         }
+        ending(&report)
+    }
+
+    fn in_general(args: &Args, common: Common, watch: &mut Watch) -> anyhow::Result<ExitCode> {
+        for (given, name) in [
+            (args.flowing.is_wanted(), "--async and --per-second"),
+            (args.factor != 1, "--factor"),
+            (args.overflow.is_some(), "--overflow"),
+        ] {
+            anyhow::ensure!(!given, "{name}: for key:value lines without columns and aggregates");
+        }
+        let print = (args.top, args.json);
+        let ran = args.general.run(&args.files, common, args.workers, print, watch);
+        watch.clear();
+        let (report, printed) = ran?;
+        general::tell(&report, args.stages);
+        strict(args, &report)?;
+        general::write(&printed).context("cannot print the totals")?;
+        ending(&report)
+    }
+
+    fn strict<T>(args: &Args, report: &Report<T>) -> anyhow::Result<()> {
+        let (malformed, lines) = (report.read.malformed, report.read.lines);
+        let refused = args.strict && malformed > 0;
+        anyhow::ensure!(!refused, "{malformed} of {lines} lines are malformed (--strict)");
+        Ok(())
+    }
+
+    /// The exit code, when all has been printed.
+    fn ending<T>(report: &Report<T>) -> anyhow::Result<ExitCode> {
         let (lines, malformed) = (report.read.lines, report.read.malformed);
         if lines > 0 && lines == malformed && report.stopped.is_none() {
-            anyhow::bail!("no line is of the form key:value, of {lines}");
+            anyhow::bail!("no line is a record, of {lines}");
         }
         Ok(match &report.stopped {
             None if report.unreadable.is_empty() => ExitCode::SUCCESS,
             None => ExitCode::FAILURE,
             Some(stopped) => {
-                output::stopped(stopped, &report);
+                output::stopped(stopped, report);
                 ExitCode::from(STOPPED)
             }
         })
@@ -194,7 +231,7 @@ mod cli {
             inputs: inputs(&args.files),
             max_line: args.max_line,
             factor: args.factor,
-            overflow: args.overflow.into(),
+            overflow: args.overflow.unwrap_or(Policy::Error).into(),
             malformed_at_most: args.malformed_at_most,
             within: args.within,
             token,

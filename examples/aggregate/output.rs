@@ -34,7 +34,7 @@ pub(crate) fn totals(report: &Report, top: Option<usize>, json: bool) -> io::Res
 
 /// The malformed lines to standard error, if there are any. That it is closed
 /// is no reason to fail.
-pub(crate) fn malformed(report: &Report) {
+pub(crate) fn malformed<T>(report: &Report<T>) {
     let count = report.read.malformed;
     if count == 0 {
         return;
@@ -51,7 +51,7 @@ pub(crate) fn malformed(report: &Report) {
 }
 
 /// Inputs that could not be read to their ends, to standard error.
-pub(crate) fn unreadable(report: &Report) {
+pub(crate) fn unreadable<T>(report: &Report<T>) {
     let mut err = io::stderr().lock();
     for unreadable in &report.unreadable {
         let _ = writeln!(err, "aggregate: {unreadable}");
@@ -59,7 +59,7 @@ pub(crate) fn unreadable(report: &Report) {
 }
 
 /// What each stage has done, to standard error.
-pub(crate) fn stages(report: &Report) {
+pub(crate) fn stages<T>(report: &Report<T>) {
     let mut err = io::stderr().lock();
     for stage in &report.stages {
         let _ = writeln!(err, "aggregate: {stage}");
@@ -67,7 +67,7 @@ pub(crate) fn stages(report: &Report) {
 }
 
 /// That there is more input than was totalled, to standard error.
-pub(crate) fn stopped(stopped: &Stopped, report: &Report) {
+pub(crate) fn stopped<T>(stopped: &Stopped, report: &Report<T>) {
     let lines = report.read.lines;
     let _ = writeln!(io::stderr(), "aggregate: stopped after {lines} lines: {stopped}");
 }
@@ -85,6 +85,19 @@ struct Summary<'a> {
     unreadable: Vec<String>,
 }
 
+/// The same of the general form.
+#[derive(Serialize)]
+pub(crate) struct Whole<'a, G> {
+    pub(crate) groups: G,
+    pub(crate) lines: u64,
+    pub(crate) malformed: u64,
+    pub(crate) samples: Vec<Sample<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stopped: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unreadable: Vec<String>,
+}
+
 /// An object whose members keep their order.
 struct Totals<'a>(&'a [(&'a str, i128)]);
 
@@ -99,7 +112,7 @@ impl Serialize for Totals<'_> {
 }
 
 #[derive(Serialize)]
-struct Sample<'a> {
+pub(crate) struct Sample<'a> {
     file: &'a str,
     line: u64,
     offset: u64,

@@ -388,7 +388,7 @@ fn no_record_at_all_is_an_error() {
         let ran = run(form, b"bad\nworse\n");
         assert_eq!(ran.code, Some(1));
         let last = ran.err.lines().last();
-        assert_eq!(last, Some("aggregate: no line is of the form key:value, of 2"), "{}", ran.err);
+        assert_eq!(last, Some("aggregate: no line is a record, of 2"), "{}", ran.err);
     }
 }
 
