@@ -176,9 +176,10 @@ impl<W: Work> Found<'_, '_, W> {
         let work = self.worker.work;
         let input = Arc::clone(&self.input);
         let mut hand = work.begin();
-        let ends = Newlines::new(bytes);
-        let rest = bytes.last().is_some_and(|&last| last != b'\n').then_some(bytes.len());
-        for end in ends.chain(rest) {
+        let mut ends = Newlines::new(bytes);
+        let mut rest = bytes.last().is_some_and(|&last| last != b'\n').then_some(bytes.len());
+        // Not a chain of the two, which is not always inlined.
+        while let Some(end) = ends.next().or_else(|| rest.take()) {
             self.lines += 1;
             let start = self.start;
             let line_end = if end > start && bytes[end - 1] == b'\r' { end - 1 } else { end };
