@@ -108,8 +108,14 @@ impl Model {
                 // ORDERING: it is read when the exploration is over.
                 move || _ = more.fetch_or(body(case), Ordering::Relaxed)
             });
-            // A replay is of one case, and the others are left out.
-            let Some(explored) = explored else { continue };
+            // A replay is of one case, and the others are left out. A comparison
+            // is of the first.
+            let Some(explored) = explored else {
+                if std::env::var_os("SELVEDGE_COMPARE").is_some() {
+                    return;
+                }
+                continue;
+            };
             bounds.insert(explored.bound);
             executions += explored.executions;
             if !more.load(Ordering::Relaxed) {
@@ -155,6 +161,29 @@ impl Model {
         self.explore_as(self.name.to_owned(), expected, body)
     }
 
+    /// Searches plainly and by classes; one line of `CLASSES.md`.
+    #[cfg(not(loom))]
+    fn compare<O: Ord + Debug + Send + 'static>(
+        &self,
+        model: &selvedge_model::Model,
+        path: &std::ffi::OsStr,
+        body: std::sync::Arc<impl Fn() -> O + Send + Sync + 'static>,
+    ) {
+        use selvedge_model::Search;
+        let most = std::env::var("SELVEDGE_COMPARE_MOST").ok().and_then(|n| n.parse().ok());
+        let mut line = self.name.to_owned();
+        for search in [Search::Plain, Search::Classes] {
+            let body = std::sync::Arc::clone(&body);
+            let start = std::time::Instant::now();
+            let model = model.clone().search(search).executions(most.unwrap_or(30_000));
+            let report = model.holds(move || body());
+            let (count, ended) = (report.executions, report.claim.starts_with("every"));
+            line.push_str(&format!("\t{count}\t{ended}\t{}", start.elapsed().as_nanos()));
+        }
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        file.and_then(|mut file| writeln!(file, "{line}")).expect("SELVEDGE_COMPARE is a file");
+    }
+
     fn explore_as<O: Ord + Debug + Send + 'static>(
         &self,
         name: String,
@@ -175,6 +204,11 @@ impl Model {
             .closed()
             .executions(self.executions)
             .duration(std::time::Duration::MAX);
+        #[cfg(not(loom))]
+        if let Some(path) = std::env::var_os("SELVEDGE_COMPARE") {
+            self.compare(&model, &path, std::sync::Arc::new(body));
+            return None;
+        }
         let report = model.reaches(expected, body);
         let bound = if cfg!(loom) {
             format!("preemptions <= {}", self.preemptions)

@@ -30,3 +30,5 @@ mod semaphore;
 mod threads;
 #[cfg(not(loom))]
 mod timeout;
+#[cfg(not(loom))]
+mod trust;

@@ -22,7 +22,7 @@ fn others_may_run() {
 /// Does not cover: a backlog.
 #[test]
 fn abandoned_work_keeps_its_permit() {
-    let model = Model::new("offload::abandoned_work_keeps_its_permit").executions(10_000);
+    let model = Model::new("offload::abandoned_work_keeps_its_permit").executions(70_000);
     model.reaches([false, true], || {
         let caller = thread::spawn(|| {
             let pool = Pool::new(selvedge::nz!(1), 0);

@@ -4,10 +4,12 @@
 //!   of the source, one at a time, and asks the check named for each to find it;
 //! * [`weakened`] makes each memory ordering weaker by a step, and asks the
 //!   models of its room to find it;
-//! * [`bounds`] writes down how far each model was explored.
+//! * [`bounds`] writes down how far each model was explored;
+//! * [`classes`] writes down what it saves to run one schedule of each class.
 #![cfg(not(loom))]
 
 pub mod bounds;
+pub mod classes;
 pub mod seeded;
 pub mod weakened;
 

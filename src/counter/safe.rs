@@ -170,6 +170,7 @@ impl SafeCounter {
     /// ```
     #[inline]
     pub fn inc_by(&self, n: u64) -> Result<u64, Overflow> {
+        let _whole = crate::swap::whole("counter");
         if n > LARGEST_BLIND {
             return self.locked(0, |value| checked_add(value, n));
         }
@@ -192,6 +193,7 @@ impl SafeCounter {
     #[inline]
     #[must_use]
     pub fn value(&self) -> u64 {
+        let _whole = crate::swap::whole("counter");
         let word = self.word.load(SeqCst);
         if word < CLOSED { word } else { self.value_closed() }
     }
@@ -217,6 +219,7 @@ impl SafeCounter {
     /// ```
     #[must_use = "what was counted is gone from the counter"]
     pub fn take(&self) -> u64 {
+        let _whole = crate::swap::whole("counter");
         // ORDERING: Relaxed here and where the swap fails: a guess, which the
         // swap or the lock corrects.
         let mut word = self.word.load(Relaxed);

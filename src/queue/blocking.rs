@@ -6,7 +6,7 @@ use super::error::{
 };
 use super::handles::{Receiver, Sender};
 use crate::swap::hint::Spin;
-use crate::swap::{Parked, thread, time};
+use crate::swap::{Parked, thread, time, whole};
 use crate::wait::{Ticket, Waiter};
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
@@ -107,6 +107,7 @@ impl<T> Sender<T> {
     /// Full or closed: the value comes back.
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        let _whole = whole("queue");
         self.core().try_send(value)
     }
 
@@ -135,6 +136,7 @@ impl<T> Sender<T> {
         mut value: T,
         deadline: Option<Instant>,
     ) -> Result<(), SendTimeoutError<T>> {
+        let _whole = whole("queue");
         loop {
             value = match self.core().try_send(value) {
                 Ok(()) => return Ok(()),
@@ -154,6 +156,7 @@ impl<T> Sender<T> {
     ///
     /// Closed: nothing was sent and all are still in `items`.
     pub fn try_send_many(&self, items: &mut VecDeque<T>) -> Result<usize, SendError<()>> {
+        let _whole = whole("queue");
         self.core().try_send_many(items).map_err(SendError)
     }
 
@@ -172,6 +175,7 @@ impl<T> Sender<T> {
     ///
     /// The queue is or gets closed: what was not sent is still in `items`.
     pub fn send_many(&self, items: &mut VecDeque<T>) -> Result<(), SendError<()>> {
+        let _whole = whole("queue");
         loop {
             self.try_send_many(items)?;
             if items.is_empty() {
@@ -189,6 +193,7 @@ impl<T> Receiver<T> {
     ///
     /// The queue is closed and drained, with the cause if there is one.
     pub fn recv(&self) -> Result<T, Closed> {
+        let _whole = whole("queue");
         loop {
             match self.core().try_recv() {
                 Ok(value) => return Ok(value),
@@ -206,6 +211,7 @@ impl<T> Receiver<T> {
     /// Empty, or closed and drained.
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        let _whole = whole("queue");
         self.core().try_recv()
     }
 
@@ -216,6 +222,7 @@ impl<T> Receiver<T> {
     ///
     /// Nothing came in time, or the queue is closed and drained.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        let _whole = whole("queue");
         // Reading the clock costs more than taking an item that is there.
         match self.core().try_recv() {
             Ok(value) => Ok(value),
@@ -234,6 +241,7 @@ impl<T> Receiver<T> {
     }
 
     fn recv_until(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+        let _whole = whole("queue");
         loop {
             match self.core().try_recv() {
                 Ok(value) => return Ok(value),
@@ -253,6 +261,7 @@ impl<T> Receiver<T> {
     ///
     /// The queue is closed and drained.
     pub fn recv_many(&self, into: &mut Vec<T>, most: NonZeroUsize) -> Result<usize, Closed> {
+        let _whole = whole("queue");
         loop {
             match self.core().try_recv_many(into, most) {
                 Ok(count) => return Ok(count),
@@ -273,6 +282,7 @@ impl<T> Receiver<T> {
         into: &mut Vec<T>,
         most: NonZeroUsize,
     ) -> Result<usize, TryRecvError> {
+        let _whole = whole("queue");
         self.core().try_recv_many(into, most)
     }
 

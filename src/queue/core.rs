@@ -148,6 +148,7 @@ impl<T> Core<T> {
     /// `received` was read in between. A queue that is too busy for that is
     /// held still: `sent` changes under the tail's lock alone.
     pub(super) fn len(&self) -> usize {
+        let _whole = crate::swap::whole("queue");
         const LOOKS: usize = if crate::swap::MODELLED { 1 } else { 8 };
         // ORDERING: Acquire, each with the Release stores of its counter, and
         // so that the three loads stay in this order. Whoever stored `sent`
@@ -175,6 +176,7 @@ impl<T> Core<T> {
     }
 
     pub(super) fn is_closed(&self) -> bool {
+        let _whole = crate::swap::whole("queue");
         // ORDERING: pairs with the Release in `close`: who sees it sees every
         // item that was sent before.
         self.closed.load(Ordering::Acquire)
@@ -413,6 +415,7 @@ impl<T> Core<T> {
     /// Closes: nothing more is sent, what is there can be received. `false` if
     /// the queue was closed already, and then nothing changes.
     pub(super) fn close(&self, how: Closed) -> bool {
+        let _whole = crate::swap::whole("queue");
         let mut tail = self.tail.lock();
         if tail.closed.is_some() {
             return false;
@@ -429,6 +432,7 @@ impl<T> Core<T> {
 
     /// The last sender is gone.
     pub(super) fn close_after_senders(&self) {
+        let _whole = crate::swap::whole("queue");
         let fault = self.tail.lock().fault;
         self.close(match fault {
             None => Closed::default(),
@@ -439,12 +443,14 @@ impl<T> Core<T> {
 
     /// A sender went away, and not well. Of several faults the gravest stands.
     pub(super) fn sender_failed(&self, fault: Fault) {
+        let _whole = crate::swap::whole("queue");
         let mut tail = self.tail.lock();
         tail.fault = tail.fault.max(Some(fault));
     }
 
     /// Takes all that is there. Final only after `close`.
     pub(super) fn drain(&self) -> Vec<T> {
+        let _whole = crate::swap::whole("queue");
         let mut items = Vec::new();
         while self.try_recv_many(&mut items, NonZeroUsize::MAX).is_ok() {}
         items

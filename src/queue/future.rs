@@ -4,6 +4,7 @@ use super::core::{Core, Wait};
 use super::error::{Closed, SendError, TryRecvError, TrySendError};
 use super::handles::{Receiver, Sender};
 use crate::rt::Turn;
+use crate::swap::whole;
 use crate::wait::{Ticket, Waiter};
 use futures_core::Stream;
 use std::fmt;
@@ -104,6 +105,7 @@ impl<T> SendFuture<'_, T> {
     /// Leaves the line, with the value; a wake-up that was under way goes to
     /// the next.
     pub(super) fn leave(&mut self) -> Option<T> {
+        let _whole = whole("queue");
         if let Some(ticket) = self.ticket.take() {
             self.sender.core().abandon_send(ticket);
         }
@@ -130,6 +132,7 @@ pub(super) trait PollNow: Future {
 
 impl<T> PollNow for SendFuture<'_, T> {
     fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let _whole = whole("queue");
         let core = self.sender.core();
         let mut value = self.value.take().expect("`SendFuture` polled after completion");
         loop {
@@ -217,6 +220,7 @@ impl<T> Future for RecvFuture<'_, T> {
 
 impl<T> PollNow for RecvFuture<'_, T> {
     fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let _whole = whole("queue");
         poll_recv(self.receiver.core(), &mut self.ticket, context, Core::try_recv)
     }
 }
@@ -224,6 +228,7 @@ impl<T> PollNow for RecvFuture<'_, T> {
 impl<T> RecvFuture<'_, T> {
     /// Leaves the line; a wake-up that was under way goes to the next.
     pub(super) fn leave(&mut self) {
+        let _whole = whole("queue");
         if let Some(ticket) = self.ticket.take() {
             self.receiver.core().abandon_recv(ticket);
         }
@@ -266,6 +271,7 @@ impl<T> Future for RecvManyFuture<'_, T> {
 
 impl<T> PollNow for RecvManyFuture<'_, T> {
     fn poll_now(&mut self, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let _whole = whole("queue");
         let Self { receiver, into, most, ticket, .. } = self;
         poll_recv(receiver.core(), ticket, context, |core| core.try_recv_many(into, *most))
     }
@@ -274,6 +280,7 @@ impl<T> PollNow for RecvManyFuture<'_, T> {
 impl<T> RecvManyFuture<'_, T> {
     /// Leaves the line; a wake-up that was under way goes to the next.
     pub(super) fn leave(&mut self) {
+        let _whole = whole("queue");
         if let Some(ticket) = self.ticket.take() {
             self.receiver.core().abandon_recv(ticket);
         }
@@ -309,6 +316,7 @@ impl<T> Stream for RecvStream<T> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         let Self { receiver, ticket, turn } = &mut *self;
         let received = ready!(turn.poll(context, |context| {
+            let _whole = whole("queue");
             poll_recv(receiver.core(), ticket, context, Core::try_recv)
         }));
         Poll::Ready(received.ok())
@@ -321,6 +329,7 @@ impl<T> Stream for RecvStream<T> {
 
 impl<T> Drop for RecvStream<T> {
     fn drop(&mut self) {
+        let _whole = whole("queue");
         if let Some(ticket) = self.ticket.take() {
             self.receiver.core().abandon_recv(ticket);
         }

@@ -50,7 +50,7 @@ mod backend;
 #[cfg(not(loom))]
 mod plain;
 
-pub use backend::{Arc, Condvar, Mutex, MutexGuard, atomic, cell, future, hint, thread};
+pub use backend::{Arc, Condvar, Mutex, MutexGuard, atomic, cell, future, hint, thread, whole};
 pub(crate) use backend::{const_new, local_key};
 
 #[cfg(all(any(test, feature = "model"), not(loom)))]

@@ -4,6 +4,7 @@
 pub use super::plain::cell;
 pub use std::sync::Arc;
 
+pub use selvedge_model::private::whole;
 pub use selvedge_model::sync::atomic;
 
 use std::ops::{Deref, DerefMut};

@@ -51,7 +51,7 @@ struct Args {
 
 const KEYS: &str = "expected outcomes = […], weak = […], reachable = [\"…\"], engines(…), \
                     time = any | ordered, executions = n, seconds = n, steps = n, \
-                    preemptions = n, panics_are_values, closed, or crate = path";
+                    preemptions = n, panics_are_values, closed, trust(…), open(…), or crate = path";
 
 impl Parse for Args {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
@@ -91,6 +91,15 @@ impl Args {
                     }
                 }
                 self.engines = Some(list.into_iter().collect());
+                return Ok(());
+            }
+            "trust" | "open" => {
+                let list;
+                parenthesized!(list in input);
+                for block in Punctuated::<Ident, Token![,]>::parse_terminated(&list)? {
+                    let block = block.to_string();
+                    self.settings.push(quote!(.#key(#block)));
+                }
                 return Ok(());
             }
             "panics_are_values" | "closed" => {

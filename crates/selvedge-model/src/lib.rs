@@ -235,7 +235,7 @@ pub mod thread;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub mod time;
 
-pub use model::{Engine, Model, Report, Time};
+pub use model::{Engine, Model, Report, Search, Time};
 #[cfg(feature = "model")]
 pub use selvedge_macros::{model, model_of_selvedge};
 

@@ -18,6 +18,7 @@ pub use std::thread_local as std_thread_local;
 #[cfg(all(feature = "model", not(loom)))]
 mod modelled {
     use crate::engine;
+    pub use crate::engine::Whole;
     use std::time::{Duration, Instant};
 
     /// Whether the caller runs inside of a model.
@@ -35,6 +36,13 @@ mod modelled {
         let first = engine::step("select", None, engine::Wait::OneOf(count), None, at);
         engine::done(at, None, || format!("select: branch {} first", first + 1));
         first
+    }
+
+    /// An operation of `block`, which is one step of a model that trusts the
+    /// block, until this is dropped.
+    #[track_caller]
+    pub fn whole(block: &'static str) -> Option<Whole> {
+        engine::whole(block, std::panic::Location::caller())
     }
 
     /// The time on the clock of the model, inside of one.

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) unlock_steps: bool,
     /// Whether all that futures share is this crate's.
     pub(crate) closed: bool,
+    /// The blocks of which each operation is one step.
+    pub(crate) trusted: Vec<&'static str>,
 }
 
 /// Why an execution failed.
@@ -274,8 +276,9 @@ impl Exec {
         // When it began to let others go first can be told.
         self.step.world |= matches!(pending.wait, Wait::Yield);
         self.tasks[me].pending = pending;
-        // A destructor while a panic unwinds: no choices, unless it waits.
-        !(unwinding && self.enabled(me) > 0)
+        // A destructor while a panic unwinds, and an operation that is one step:
+        // no choices, unless it waits.
+        !((unwinding || self.tasks[me].whole > 0) && self.enabled(me) > 0)
     }
 
     /// Whether the running task unwinds. All tasks share one OS thread, and so

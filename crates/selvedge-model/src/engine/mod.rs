@@ -18,6 +18,7 @@ mod sample;
 mod shrink;
 mod strategy;
 mod tasks;
+mod whole;
 
 pub(crate) use drive::{Body, Failed, Run, drive};
 pub(crate) use every::Every;
@@ -31,6 +32,8 @@ pub(crate) use strategy::{Dfs, Guided, Strategy};
 pub(crate) use tasks::{
     Kind, current, finished, lane, local, panics_are_values, spawn, take_token, unpark, unwinding,
 };
+pub use whole::Whole;
+pub(crate) use whole::whole;
 
 use exec::{Pending, with};
 use std::cell::Cell;

@@ -28,6 +28,8 @@ pub(crate) struct Task {
     pub(crate) panicked: bool,
     /// What `unpark` leaves.
     pub(crate) token: bool,
+    /// How many operations of trusted blocks it is in, one in the other.
+    pub(crate) whole: usize,
     /// The choices made while this task was the last to have run.
     pub(crate) choices: u32,
     /// The step at which it last ran, and how many it has run in a row.
@@ -59,6 +61,7 @@ impl Task {
             finished: false,
             panicked: false,
             token: false,
+            whole: 0,
             choices: 0,
             ran: 0,
             streak: 0,

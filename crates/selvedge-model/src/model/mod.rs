@@ -1,5 +1,6 @@
 //! A model: a body, how far to explore it, and what it may give.
 
+mod search;
 mod stress;
 
 #[cfg(loom)]
@@ -8,6 +9,8 @@ mod loom;
 mod paused;
 #[cfg(all(feature = "model", not(loom)))]
 mod shuttle;
+
+pub use search::Search;
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,6 +93,8 @@ pub struct Model {
     lines: Vec<&'static str>,
     seed: u64,
     closed: bool,
+    trusted: Vec<&'static str>,
+    search: Search,
 }
 
 /// What an exploration did.
@@ -125,6 +130,8 @@ impl Model {
             lines: Vec::new(),
             seed: 0x5e1_7ed6e,
             closed: false,
+            trusted: Vec::new(),
+            search: Search::Mixed,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Every schedule, or as many as the budget allows.
 
-use super::{Model, Outcomes, Report, Time};
+use super::{Model, Outcomes, Report, Search as Way, Time};
 use crate::engine::{
     self, Body, Deviations, Dfs, Every, Facts, Failed, Guided, Mixed, Opening, Run, Sampled,
     Settings, Strategy,
@@ -40,6 +40,7 @@ where
             panics_are_values: model.panics_are_values,
             unlock_steps: false,
             closed: model.closed,
+            trusted: model.trusted.clone(),
         },
         body: Arc::new(move || into.take(body())),
         start: Instant::now(),
@@ -50,8 +51,22 @@ where
         let claim = search.replay(&replay);
         return Report { claim, executions: 1, outcomes: outcomes.count() };
     }
-    let claim = search.claim();
+    let claim = match model.search {
+        Way::Mixed => search.claim(),
+        Way::Plain => search.only(Box::new(Dfs::new(u32::MAX)), ""),
+        Way::Classes => {
+            let every = Box::new(Every::new(search.settings.ordered));
+            search.only(every, ", one of each class")
+        }
+    };
     let name = &model.name;
+    for block in &model.trusted {
+        assert!(
+            search.marks.contains(block),
+            "{name}: it trusts {block:?}, of which nothing is used: a block that can be trusted, \
+             with its feature `model`?"
+        );
+    }
     for line in &model.lines {
         assert!(
             search.marks.contains(line),
@@ -73,7 +88,7 @@ impl Search<'_> {
             Some(bound) => vec![bound],
             None => BOUNDS.to_vec(),
         };
-        let time = if self.settings.ordered { "" } else { ", timers at any step" };
+        let time = self.assuming();
         let mut completed = None;
         let mut tasks = 0;
         let mut index = 0;
@@ -120,7 +135,7 @@ impl Search<'_> {
             // What a preemption or two does not find, the whole does; where
             // that is too much, more preemptions.
             if *bound == 1
-                && let Some(claim) = self.every(most / 2, tasks, time)
+                && let Some(claim) = self.every(most / 2, tasks, &time)
             {
                 return claim;
             }
@@ -142,6 +157,31 @@ impl Search<'_> {
             (false, 0) => format!("{done}{time} ({ran} executions)"),
             (false, _) => format!("{done}{time}, and {sampled} sampled ({ran} executions)"),
             (true, _) => format!("{sampled} sampled{time} ({ran} executions)"),
+        }
+    }
+
+    /// What every claim is under.
+    fn assuming(&self) -> String {
+        let mut text = if self.settings.ordered { "" } else { ", timers at any step" }.to_owned();
+        if !self.model.trusted.is_empty() {
+            text.push_str(&format!(", trusting {}", self.model.trusted.join(" and ")));
+        }
+        text
+    }
+
+    /// This strategy and nothing else.
+    #[track_caller]
+    fn only(&mut self, strategy: Box<dyn Strategy>, of: &str) -> String {
+        // With nobody who tries a lock, to give one up is no step.
+        let run = self.drive(Box::new(Opening::new()), Opening::COUNT, 0, "the first schedules");
+        self.settings.unlock_steps = run.tried;
+        let most = self.model.executions;
+        let run = self.drive(strategy, most, 0, "the first schedules");
+        self.ran = run.executions;
+        if run.complete {
+            format!("every schedule{}{of} ({} executions)", self.assuming(), run.executions)
+        } else {
+            format!("nothing: it did not end ({} executions)", run.executions)
         }
     }
 

@@ -177,6 +177,7 @@ fn search(
         panics_are_values: false,
         unlock_steps: false,
         closed: true,
+        trusted: Vec::new(),
     };
     let program = program.to_vec();
     found(strategy, settings, most, move || task::block_on_modelled(run(program.clone())))
@@ -274,6 +275,7 @@ fn a_poll_between_two_wake_ups_is_a_class_of_its_own() {
         panics_are_values: false,
         unlock_steps: false,
         closed: true,
+        trusted: Vec::new(),
     };
     let search = |strategy| {
         found(strategy, settings.clone(), 3_000, || task::block_on_modelled(polls())).unwrap()
@@ -300,6 +302,7 @@ fn the_end_of_the_body_comes_at_any_step_of_a_task() {
         panics_are_values: false,
         unlock_steps: false,
         closed: true,
+        trusted: Vec::new(),
     };
     let search = |strategy| {
         let left = Arc::default();

@@ -16,6 +16,17 @@
 //! that was tried at a choice sleeps below it, until a step touches what its
 //! step does: what it leads to has been seen.
 //!
+//! # What is equal
+//!
+//! A step touches a thing in one of three ways: it leaves it as it is, it calls
+//! (a wake-up, which is as good once as twice, and which nobody sees before the
+//! woken one looks), or it writes. Two that both leave it, or both call, can be
+//! done in either order. What a step did counts, and not what it might have
+//! done: a `compare_exchange` that failed and a store of what was there are
+//! loads, and a notification that nobody waits for changes nothing. In a model
+//! that says that all it shares is told of, so is a lock that was taken and
+//! given up within a step and whose value was not borrowed to be changed.
+//!
 //! # Waiting
 //!
 //! A step that waits cannot always be done: the other order of a race with the

@@ -285,6 +285,7 @@ fn search(
         panics_are_values: false,
         unlock_steps: program.iter().flatten().any(tries),
         closed: true,
+        trusted: Vec::new(),
     };
     let program = program.to_vec();
     found(strategy, settings, most, move || run(&program))
@@ -437,6 +438,7 @@ fn independent_steps_make_no_schedules() {
         panics_are_values: false,
         unlock_steps: false,
         closed: true,
+        trusted: Vec::new(),
     };
     let run = engine::drive(Box::new(Every::new(true)), &settings, false, (100, None), &body);
     assert_eq!((run.complete, run.executions), (true, 2));
