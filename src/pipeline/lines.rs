@@ -346,7 +346,7 @@ const CHUNK: usize = 64;
 impl Iterator for Newlines<'_> {
     type Item = usize;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         while self.bits == 0 {
             let chunk = self.rest.next()?;
