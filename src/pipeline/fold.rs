@@ -123,7 +123,7 @@ impl Pipeline<()> {
     /// return `Ok` without adding it; to make several records of a line, add
     /// them all. `merge` runs on the calling thread.
     ///
-    /// [`Groups`] is a state for keys of any type. For totals of whole numbers
+    /// [`Groups`](super::Groups) is a state for keys of any type. For totals of whole numbers
     /// by a part of the line [`parsing`](Self::parsing) is faster.
     ///
     /// ```
