@@ -131,10 +131,14 @@ impl Exec {
                 choice.cost = 1;
             }
         }
+        let mut timed = self.deadlines(&enabled);
         if self.settings.ordered && plain {
+            // Those whose time has come pass together with the first of them,
+            // as on a real clock: nobody has to run in between.
+            timed.retain(|choice| choice.deadline.is_some_and(|at| at <= self.clock));
+            choices.extend(timed);
             return choices;
         }
-        let mut timed = self.deadlines(&enabled);
         let Some(earliest) = timed.iter().filter_map(|choice| choice.deadline).min() else {
             return choices;
         };

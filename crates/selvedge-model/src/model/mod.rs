@@ -19,9 +19,9 @@ use std::time::Duration;
 /// How time passes inside of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Time {
-    /// Deadlines pass in their order, once nothing else can run; those that
-    /// are equal, in every order. What tokio's paused clock does, over every
-    /// schedule.
+    /// Deadlines pass in their order: the earliest once nothing else can run,
+    /// those that are equal to it at any step from then on. What tokio's paused
+    /// clock does, over every schedule.
     #[default]
     Ordered,
     /// A deadline may pass at any step, however long it is: what a machine
