@@ -54,11 +54,11 @@ pub use selvedge_model as harness;
 #[cfg(feature = "model")]
 #[doc(no_inline)]
 pub use selvedge_model::model_of_selvedge as model;
+#[doc(no_inline)]
+pub use selvedge_model::{hint, reachable, sync, thread, thread_local};
 #[cfg(not(loom))]
 #[doc(no_inline)]
 pub use selvedge_model::{join, rand, select, task, time, try_join};
-#[doc(no_inline)]
-pub use selvedge_model::{sync, thread};
 
 /// A [`NonZeroUsize`](std::num::NonZeroUsize) from a constant, checked at
 /// compile time: limits, capacities and worker counts are never zero.

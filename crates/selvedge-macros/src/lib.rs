@@ -10,7 +10,10 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, ExprArray, Ident, ItemFn, LitInt, LitStr, Path, Token, parenthesized};
 
-/// See `selvedge_model::model`.
+/// A test that is tried over schedules. Its keys are in the table "The
+/// attribute" on the first page of `selvedge_model` (`selvedge::harness`).
+///
+/// The result of the body is `Debug + PartialEq + Send`.
 #[proc_macro_attribute]
 pub fn model(args: TokenStream, item: TokenStream) -> TokenStream {
     expanded(args, item, &syn::parse_quote!(::selvedge_model))
@@ -147,6 +150,10 @@ fn expand(args: &Args, body: &ItemFn, root: &Path) -> syn::Result<Tokens> {
     if let Some(input) = body.sig.inputs.first() {
         let what = "a model takes no arguments: it makes what it needs, anew in every execution";
         return Err(Error::new_spanned(input, what));
+    }
+    if let Some(test) = body.attrs.iter().find(|attr| attr.path().is_ident("test")) {
+        let what = "the model makes its own tests: leave #[test] out";
+        return Err(Error::new_spanned(test, what));
     }
     if !body.sig.generics.params.is_empty() {
         return Err(Error::new_spanned(&body.sig.generics, "a model is not generic"));

@@ -16,8 +16,11 @@
 //! selvedge-model = { version = "0.1", features = ["model"] }
 //! ```
 //!
-//! Who depends on `selvedge` has all of it there: its own feature `model`, and
-//! `selvedge::{model, sync, thread, task, time, harness}`.
+//! (By `path` or `git` until it is on crates.io.) Who depends on `selvedge` has
+//! all of it there, `selvedge = { version = "0.1", features = ["model"] }` in the
+//! dev-dependencies: `selvedge::{model, sync, thread, task, time, rand, hint,
+//! select, join, thread_local, reachable}` are this crate's, and the rest of it is
+//! `selvedge::harness`.
 //!
 //! In a build without the feature `model` every name here *is* std's or
 //! tokio's, and neither shuttle nor loom is compiled.
@@ -45,7 +48,9 @@
 //!             hits.store(seen + 1, SeqCst);   // the bug
 //!         })
 //!     });
-//!     threads.map(|thread| thread.join().unwrap());
+//!     for thread in threads {
+//!         thread.join().unwrap();
+//!     }
 //!     hits.load(SeqCst)
 //! }
 //! # fn main() {}
@@ -71,13 +76,17 @@
 //!
 //! The schedule was made as short as it gets: `2.1-3` says that before its
 //! second choice, task 2 is stopped and task 3 goes on, and everywhere else the
-//! task that runs goes on. A deadlock says who waits for what, who has it, and
+//! task that runs goes on (1 is the body, 2 the first that it started, called
+//! thread 1; 0 is the clock). A deadlock says who waits for what, who has it, and
 //! since which line.
 //!
 //! **5. Mend it, and look at the claim** (`cargo test -- --nocapture`):
 //! `two_hits_are_two: every schedule, one of each class (5 executions)`. Or,
 //! where there are too many: `every schedule with at most 2 preemptions, and
-//! 12,500 sampled`. Make the model smaller rather than the budget larger. The
+//! 12,500 sampled`. Make the model smaller rather than the budget larger, and say
+//! `closed` of an async one whose tasks share nothing but what is from here: it
+//! makes thousands of schedules into tens. Without `outcomes` the line ends with
+//! what was reached: a way to learn the set, before you say whether it is right. The
 //! checker is several times faster with
 //! `[profile.dev.package."*"] opt-level = 3`.
 //!
@@ -87,7 +96,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `outcomes = […]` | the exact set: nothing else is reached, and each is. `stress` and `paused` are held to the first half |
+//! | `outcomes = […]` | the exact set: nothing else is reached, and each is. `stress` and `paused` are held to the first half; with ordered time `stress` is not, where it waits for the real clock, which is late. The result is `Debug + PartialEq + Send` |
 //! | `weak = […]` | what weak memory adds, for `loom` and `stress` |
 //! | `engines(…)` | of `stress`, `paused` (async), `shuttle`, `loom`; all that fit by default |
 //! | `time = any`, `time = ordered` | see [`Time`]; ordered by default |
@@ -162,7 +171,11 @@
 //! next. Atomics, `OnceLock`s and `LazyLock`s in statics start every execution
 //! afresh. The contents of a `static` `Mutex` or `RwLock` do not: put it in a
 //! [`LazyLock`](sync::LazyLock). To collect over executions, use std's own. A
-//! body that breaks this is told as such. All tasks share one OS thread: std's
+//! body that breaks this is told as such where it is seen to: when an execution
+//! cannot follow its schedule, or when one schedule, run six times, does another
+//! step or shows another value. A lock or a channel of std's that a task waits
+//! for stops the only OS thread there is; that is told after
+//! [`Model::patience`]. All tasks share one OS thread: std's
 //! thread-locals are shared, those of `selvedge_model::thread_local!` are not.
 //!
 //! Who reads an `RwLock` already and reads it once more while somebody waits to
@@ -183,7 +196,8 @@
 //!
 //! `SELVEDGE_REPLAY=test:engine:schedule` runs that schedule of that model
 //! alone (for loom, the executions up to the one that failed). `SELVEDGE_SEED=n` moves where sampling starts,
-//! `SELVEDGE_ENGINES=shuttle,loom` leaves the others out,
+//! `SELVEDGE_ENGINES=shuttle,loom` leaves the others out (what can mean none of
+//! these fails),
 //! `SELVEDGE_TRACE=html` writes a failure as a page with a picture too (to the
 //! temporary folder, or to `SELVEDGE_TRACE_DIR`), `SELVEDGE_CLAIMS=file`
 //! appends a line with the claim of each model.

@@ -15,6 +15,7 @@ const LETTER: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     pub(crate) name: String,
+    pub(crate) engine: &'static str,
     pub(crate) headline: String,
     /// Which search found it, and when.
     pub(crate) about: String,
@@ -64,8 +65,11 @@ impl Page {
         if std::env::var("SELVEDGE_TRACE").is_ok_and(|trace| trace == "html") {
             let folder = std::env::var_os("SELVEDGE_TRACE_DIR")
                 .map_or_else(std::env::temp_dir, PathBuf::from);
-            let path = folder.join(format!("{}.html", self.name.replace("::", "-")));
-            let _ = match std::fs::write(&path, self.html()) {
+            let name = format!("{}-{}.html", self.name.replace("::", "-"), self.engine);
+            let path = folder.join(name);
+            let written =
+                std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, self.html()));
+            let _ = match written {
                 Ok(()) => write!(message, "\npicture: {}", path.display()),
                 Err(error) => write!(message, "\nno picture: {}: {error}", path.display()),
             };
@@ -89,6 +93,8 @@ impl Page {
              .arrow{{stroke:#b4540a;fill:none;stroke-width:1.5}}.tip{{fill:#b4540a}}\
              code{{background:#f2f3f5;padding:.1em .3em}}</style></head>\n<body><h1>{name}</h1>\
              <p><strong>{headline}</strong></p><p>{about}.</p>{waits}\
+             <p>An arrow leads to an operation from the last one before it on the same object, \
+             where that was another task's and it may have waited for it.</p>\
              <div class=\"scroll\">{svg}</div><h2>Objects</h2><ul>{legend}</ul>\
              <p>Replay: <code>{command}</code></p></body></html>\n",
             name = escape(&self.name),
@@ -181,7 +187,7 @@ impl Page {
         let waited = ["lock", "wait", "recv", "join", "park", "read()", "write()", "end of"]
             .iter()
             .any(|start| row.text.starts_with(start));
-        if !waited {
+        if !waited || row.text.starts_with("wait():") {
             return None;
         }
         let mut before = self.rows[..number].iter().enumerate().rev();

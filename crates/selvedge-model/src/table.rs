@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::panic::Location;
+use std::path::{Path, PathBuf};
 
 /// The widest that a cell gets.
 const WIDEST: usize = 46;
@@ -22,10 +23,17 @@ pub(crate) fn names<'a>(kinds: impl Iterator<Item = &'a str>) -> Vec<String> {
     kinds.map(name).collect()
 }
 
-/// A line of a file, without its folders.
+/// A line of a file: without its folders in the caller's own package, and from
+/// `src` on in another.
 pub(crate) fn short(at: &Location<'_>) -> String {
-    let file = std::path::Path::new(at.file());
-    let file = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+    let path = Path::new(at.file());
+    let name = || path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+    let inside = path.components().skip_while(|part| part.as_os_str() != "src").skip(1);
+    let inside: PathBuf = inside.collect();
+    let file = match inside.to_str() {
+        Some(file) if path.is_absolute() && !file.is_empty() => file.to_owned(),
+        _ => name(),
+    };
     format!("{file}:{}", at.line())
 }
 

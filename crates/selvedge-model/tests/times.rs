@@ -124,8 +124,7 @@ async fn in_turn(after: [u32; 3]) -> String {
     for task in tasks {
         task.await.unwrap();
     }
-    let order = order.lock().unwrap().clone();
-    order
+    order.lock().unwrap().clone()
 }
 
 #[test]

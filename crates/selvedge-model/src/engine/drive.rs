@@ -4,12 +4,14 @@ use super::exec::{Decision, Event, Exec, Failure, Settings, put, take, with};
 use super::object::{Data, Object};
 use super::strategy::Strategy;
 use super::tasks::{Kind, Task};
-use super::{EXPIRED, hook};
+use super::{EXPIRED, Place, hook};
 use shuttle::scheduler::{Schedule, Scheduler, Task as Stack, TaskId};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Runs the body once. An error is an outcome that is not allowed.
 pub(crate) type Body = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -33,6 +35,17 @@ pub(crate) struct Run {
     pub(crate) tried: bool,
     /// How many of the choices that were told there was no place for.
     pub(crate) unfollowed: usize,
+    /// A task went outside of the model and did not come back: which, and the
+    /// line of its last step.
+    pub(crate) hung: Option<(usize, Place)>,
+    /// What the last execution did, if that was recorded.
+    pub(crate) events: Vec<Event>,
+}
+
+/// Where the execution is, for who watches it.
+struct Beat {
+    steps: AtomicU64,
+    last: Mutex<Option<(usize, Place)>>,
 }
 
 /// An execution that failed.
@@ -63,11 +76,27 @@ struct Shared {
 }
 
 #[derive(Clone)]
-struct Handle(Arc<Mutex<Shared>>);
+struct Handle(Arc<(Mutex<Shared>, Beat)>);
 
 impl Handle {
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last step, if there was none in all of `patience` and the run is
+    /// not over.
+    fn watch(&self, over: &Receiver<()>, patience: Duration) -> Option<(usize, Place)> {
+        let beat = &self.0.1;
+        // ORDERING: a count that is compared with itself.
+        let mut steps = beat.steps.load(Ordering::Relaxed);
+        while let Err(RecvTimeoutError::Timeout) = over.recv_timeout(patience) {
+            let now = beat.steps.load(Ordering::Relaxed);
+            if now == steps {
+                return *beat.last.lock().unwrap_or_else(PoisonError::into_inner);
+            }
+            steps = now;
+        }
+        None
     }
 }
 
@@ -91,7 +120,14 @@ impl Scheduler for Handle {
         let mut shared = self.lock();
         let strategy = &mut *shared.strategy;
         let next = super::try_with(|e| {
-            e.choose(strategy, |task| stacks.iter().any(|stack| usize::from(stack.id()) == task))
+            let alive = |task| stacks.iter().any(|stack| usize::from(stack.id()) == task);
+            let next = e.choose(strategy, alive);
+            let beat = &self.0.1;
+            // ORDERING: see `watch`.
+            beat.steps.fetch_add(1, Ordering::Relaxed);
+            let last = (next, e.tasks[next].pending.at);
+            *beat.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+            next
         });
         drop(shared);
         let next = next.map(TaskId::from);
@@ -123,13 +159,16 @@ pub(crate) fn drive(
     hook::install();
     let run = Run::default();
     let shared = Shared { strategy, run, most, until, recording, settings: settings.clone() };
-    let handle = Handle(Arc::new(Mutex::new(shared)));
+    let beat = Beat { steps: AtomicU64::new(0), last: Mutex::new(None) };
+    let handle = Handle(Arc::new((Mutex::new(shared), beat)));
+    let (ends, over) = channel::<()>();
     // A thread of its own: a failed execution may leave a panic that is never
     // unwound to its end, and std counts those by thread.
     let name = std::thread::current().name().unwrap_or("model").to_owned();
     let thread = std::thread::Builder::new().name(name).spawn({
         let (handle, body) = (handle.clone(), Arc::clone(body));
         move || {
+            let _ends = ends;
             let into = handle.clone();
             let runner = shuttle::Runner::new(handle, hook::quiet());
             let ended = catch_unwind(AssertUnwindSafe(|| {
@@ -139,6 +178,10 @@ pub(crate) fn drive(
         }
     });
     let thread = thread.expect("a thread for the run");
+    if let Some(hung) = handle.watch(&over, settings.patience) {
+        let executions = handle.lock().run.executions + 1;
+        return Run { hung: Some(hung), executions, ..Run::default() };
+    }
     if let Some(payload) = thread.join().unwrap_or_else(Some) {
         resume_unwind(payload);
     }
@@ -225,7 +268,9 @@ fn execute(handle: &Handle, body: &Body) {
     run.tried |= exec.tried;
     run.chose |= exec.decisions.iter().any(|decision| decision.deviates);
     run.marks.extend(exec.marks.iter().copied());
-    if exec.failure.is_some() {
+    if exec.failure.is_none() {
+        run.events = exec.events;
+    } else {
         run.failed = Some(exec.leave());
         if !failed {
             drop(shared);

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) closed: bool,
     /// The blocks of which each operation is one step.
     pub(crate) trusted: Vec<&'static str>,
+    /// How long a task may go without a step of the model.
+    pub(crate) patience: Duration,
 }
 
 /// Why an execution failed.

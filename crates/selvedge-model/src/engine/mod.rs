@@ -22,7 +22,7 @@ mod whole;
 
 pub(crate) use drive::{Body, Failed, Run, drive};
 pub(crate) use every::Every;
-pub(crate) use exec::{Settings, note};
+pub(crate) use exec::{Event, Settings, note};
 pub(crate) use footprint::{Access, Key};
 pub(crate) use object::Id;
 pub(crate) use report::{Facts, page, text};
@@ -39,7 +39,7 @@ use exec::{Pending, with};
 use std::cell::Cell;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A line of the user's.
@@ -219,6 +219,20 @@ pub(crate) fn tries() {
 /// Whether to give a lock up is a step of its own.
 pub(crate) fn unlocks_are_steps() -> bool {
     with(|e| e.settings.unlock_steps)
+}
+
+/// How often the real clock was waited for, outside of models.
+static CLOCKED: AtomicU64 = AtomicU64::new(0);
+
+/// The real clock is waited for.
+pub(crate) fn clocked() {
+    // ORDERING: a count that orders nothing.
+    CLOCKED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often it was, in all of the process.
+pub(crate) fn clocked_so_far() -> u64 {
+    CLOCKED.load(Ordering::Relaxed)
 }
 
 /// When all executions of this process begin.

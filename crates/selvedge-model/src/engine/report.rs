@@ -178,20 +178,21 @@ impl Failed {
 /// One message, to be panicked with.
 pub(crate) fn text(failed: &Failed, facts: &Facts<'_>) -> String {
     let mut out = String::new();
-    let preemptions = match failed.preemptions() {
-        1 => "1 preemption".to_owned(),
-        n => format!("{n} preemptions"),
-    };
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let _ = writeln!(out, "{}: {}", facts.name, failed.headline());
-    let _ = writeln!(
+    let _ = write!(
         out,
-        "({}; failed in execution {}; {preemptions}, {} choices, shrunk from {} in {} attempts)",
+        "({}; failed in execution {}; {}, {}",
         facts.claim,
         facts.at,
-        Deviations::of(&failed.decisions).len(),
-        facts.shrunk_from,
-        facts.attempts
+        count(failed.preemptions(), "preemption"),
+        count(Deviations::of(&failed.decisions).len(), "choice"),
     );
+    if facts.attempts > 0 {
+        let attempts = count(facts.attempts, "attempt");
+        let _ = write!(out, ", shrunk from {} in {attempts}", facts.shrunk_from);
+    }
+    out.push_str(")\n");
     if matches!(failed.failure, Failure::Deadlock { .. } | Failure::Steps(_)) {
         for wait in failed.waits() {
             let _ = writeln!(out, "   {wait}");
@@ -229,7 +230,8 @@ pub(crate) fn page(failed: &Failed, facts: &Facts<'_>) -> Page {
     let lane = |task: usize| page::Lane {
         task,
         name: failed.lane(task),
-        place: line(failed.tasks[task].made),
+        // The clock and the body are started by nobody.
+        place: if task > 1 { line(failed.tasks[task].made) } else { String::new() },
     };
     let row = |event: &super::exec::Event| page::Row {
         task: event.task,
@@ -241,6 +243,7 @@ pub(crate) fn page(failed: &Failed, facts: &Facts<'_>) -> Page {
     let stuck = matches!(failed.failure, Failure::Deadlock { .. });
     Page {
         name: facts.name.to_owned(),
+        engine: "shuttle",
         headline: failed.headline(),
         about: format!("{}; failed in execution {}", facts.claim, facts.at),
         waits: if stuck { failed.waits() } else { Vec::new() },

@@ -21,7 +21,7 @@
 mod record;
 mod report;
 
-pub(crate) use record::{Id, Op, Shown, made, note, op, quiet, released, starts, taken};
+pub(crate) use record::{Id, Op, Shown, begins, made, note, op, quiet, released, starts, taken};
 pub(crate) use report::Failed;
 
 use record::Run;

@@ -216,6 +216,17 @@ pub(crate) fn op<R>(op: Op, run: impl FnOnce() -> R, gave: impl FnOnce(&R) -> Sh
     result
 }
 
+/// Writes down that the calling thread begins to wait.
+pub(crate) fn begins(op: Op) {
+    if with(|_| ()).is_some() {
+        let id = caller();
+        with(|run| {
+            let lane = run.lane(id);
+            run.events.push(Event { lane, op, gave: Shown::Word("waits") });
+        });
+    }
+}
+
 /// The same, for what gives nothing to tell of.
 pub(crate) fn quiet<R>(what: Op, run: impl FnOnce() -> R) -> R {
     op(what, run, |_| Shown::Nothing)

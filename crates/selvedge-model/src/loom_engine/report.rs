@@ -167,6 +167,7 @@ impl Failed {
         };
         let page = Page {
             name: model.to_owned(),
+            engine: "loom",
             headline: self.headline(),
             about,
             waits,

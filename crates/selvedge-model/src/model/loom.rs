@@ -38,7 +38,9 @@ where
     );
     assert!(
         ran > 1,
-        "{name}: there is one schedule only: what the threads share must come from selvedge_model::sync"
+        "{name}: there is one schedule only: either nothing happens at the same time (is each \
+         thread joined before the next is started?), or what the threads share does not come from \
+         selvedge::sync"
     );
     for line in &model.lines {
         assert!(
@@ -68,7 +70,7 @@ fn told(model: &Model, failed: &Failed, bound: usize) -> String {
     let schedule = format!("{}{}", model.replay_prefix(), failed.execution());
     let test = model.test();
     let command = format!(
-        "SELVEDGE_REPLAY='{schedule}' RUSTFLAGS=\"--cfg loom\" cargo test {test} -- --exact"
+        "SELVEDGE_REPLAY='{schedule}' RUSTFLAGS=\"--cfg loom\" cargo test --lib --tests {test} -- --exact"
     );
     failed.text(&model.name, &claim, &command)
 }

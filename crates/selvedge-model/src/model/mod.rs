@@ -42,6 +42,8 @@ pub enum Engine {
     Loom,
 }
 
+const ENGINES: [Engine; 4] = [Engine::Stress, Engine::Paused, Engine::Shuttle, Engine::Loom];
+
 impl Engine {
     /// Its name, in reports and in `SELVEDGE_REPLAY`.
     pub fn name(self) -> &'static str {
@@ -95,6 +97,7 @@ pub struct Model {
     closed: bool,
     trusted: Vec<&'static str>,
     search: Search,
+    patience: Duration,
 }
 
 /// What an exploration did.
@@ -132,6 +135,7 @@ impl Model {
             closed: false,
             trusted: Vec::new(),
             search: Search::Mixed,
+            patience: Duration::from_secs(30),
         }
     }
 
@@ -194,6 +198,14 @@ impl Model {
         self
     }
 
+    /// How long a run on real threads may take, and how long a task of a model
+    /// may go without a step of it, before it counts as hung; 30 seconds by
+    /// default.
+    pub fn patience(mut self, at_most: Duration) -> Self {
+        self.patience = at_most;
+        self
+    }
+
     /// Some execution has to reach `reachable!(name)`.
     pub fn reaches_line(mut self, name: &'static str) -> Self {
         self.lines.push(name);
@@ -247,6 +259,7 @@ impl Model {
         if !self.chosen() {
             return self.skipped();
         }
+        let reached = outcomes.clone();
         let report = match self.engine {
             Engine::Stress => stress::run(&self, outcomes, body),
             #[cfg(all(feature = "model", not(loom)))]
@@ -260,7 +273,7 @@ impl Model {
             #[allow(unreachable_patterns, reason = "of those that this build has")]
             other => self.absent(other),
         };
-        self.record(&report);
+        self.record(&report, &reached);
         report
     }
 
@@ -308,6 +321,7 @@ impl Model {
         if !self.chosen() {
             return self.skipped();
         }
+        let reached = outcomes.clone();
         let report = match self.engine {
             Engine::Stress => stress::run(&self, outcomes, move || {
                 let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -329,7 +343,7 @@ impl Model {
             #[allow(unreachable_patterns, reason = "of those that this build has")]
             other => self.absent(other),
         };
-        self.record(&report);
+        self.record(&report, &reached);
         report
     }
 
@@ -344,12 +358,39 @@ impl Model {
 
     /// Whether `SELVEDGE_ENGINES` (names, with commas) and `SELVEDGE_REPLAY`
     /// leave this one in.
+    ///
+    /// # Panics
+    ///
+    /// If one of them cannot be meant: a word that is mistyped would leave
+    /// every model out, and all would be green.
+    #[track_caller]
     fn chosen(&self) -> bool {
-        let listed = std::env::var("SELVEDGE_ENGINES")
-            .is_ok_and(|list| !list.split(',').any(|name| name.trim() == self.engine.name()));
-        let elsewhere = std::env::var("SELVEDGE_REPLAY")
-            .is_ok_and(|replay| !replay.starts_with(&self.replay_prefix()));
-        !listed && !elsewhere
+        let named = |name: &str| ENGINES.iter().any(|engine| engine.name() == name);
+        let mut chosen = true;
+        if let Ok(list) = std::env::var("SELVEDGE_ENGINES") {
+            let names: Vec<&str> = list.split(',').map(str::trim).collect();
+            for name in &names {
+                assert!(
+                    named(name),
+                    "SELVEDGE_ENGINES={list}: {name:?} is no engine: expected some of stress, \
+                     paused, shuttle, loom, with commas"
+                );
+            }
+            chosen &= names.contains(&self.engine.name());
+        }
+        if let Ok(replay) = std::env::var("SELVEDGE_REPLAY") {
+            let mut parts = replay.rsplitn(3, ':').skip(1);
+            let (engine, model) = (parts.next().unwrap_or_default(), parts.next());
+            assert!(
+                named(engine) && model.is_some(),
+                "SELVEDGE_REPLAY={replay}: expected test:engine:schedule, as a failure prints it"
+            );
+            chosen &= replay.starts_with(&self.replay_prefix());
+        }
+        if let Ok(trace) = std::env::var("SELVEDGE_TRACE") {
+            assert!(trace == "html", "SELVEDGE_TRACE={trace}: html is what there is");
+        }
+        chosen
     }
 
     fn replay_prefix(&self) -> String {
@@ -370,9 +411,11 @@ impl Model {
         Report { claim: "left out".to_owned(), executions: 0, outcomes: 0 }
     }
 
-    /// One line, which is the claim.
-    fn record(&self, report: &Report) {
-        println!("{}: {}", self.name, report.claim);
+    /// One line, which is the claim, and what was reached if nobody said what
+    /// may be.
+    fn record<O: PartialEq + Debug>(&self, report: &Report, reached: &Outcomes<O>) {
+        let reached = reached.listed().map_or_else(String::new, |set| format!("; reached: {set}"));
+        println!("{}: {}{reached}", self.name, report.claim);
         if let Some(path) = std::env::var_os("SELVEDGE_CLAIMS") {
             use std::io::Write;
             let (engine, outcomes) = (self.engine.name(), report.outcomes);
@@ -386,6 +429,9 @@ impl Model {
         }
     }
 }
+
+/// How many outcomes are listed.
+const LISTED: usize = 12;
 
 /// What is allowed, and what was seen.
 #[derive(Debug)]
@@ -428,6 +474,16 @@ impl<O: PartialEq + Debug> Outcomes<O> {
 
     fn count(&self) -> usize {
         self.sets().seen.len()
+    }
+
+    /// What was seen, where nothing was said to be allowed.
+    fn listed(&self) -> Option<String> {
+        let sets = self.sets();
+        let told = sets.allowed.is_none() && size_of::<O>() > 0 && !sets.seen.is_empty();
+        told.then(|| match &sets.seen[..] {
+            all if all.len() <= LISTED => format!("{all:?}"),
+            all => format!("{:?} and {} more", &all[..LISTED], all.len() - LISTED),
+        })
     }
 
     /// What is allowed and was not seen.

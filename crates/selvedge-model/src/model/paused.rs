@@ -23,9 +23,10 @@ where
             .build()
             .expect("a runtime");
         // The first as tokio has it.
-        match run {
+        let outcome = match run {
             0 => runtime.block_on(body()),
             run => crate::task::perturbed(first + run, |body| runtime.block_on(body), body()),
-        }
+        };
+        (outcome, true)
     })
 }

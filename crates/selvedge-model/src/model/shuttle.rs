@@ -2,7 +2,7 @@
 
 use super::{Model, Outcomes, Report, Search as Way, Time};
 use crate::engine::{
-    self, Body, Deviations, Dfs, Every, Facts, Failed, Guided, Mixed, Opening, Run, Sampled,
+    self, Body, Deviations, Dfs, Event, Every, Facts, Failed, Guided, Mixed, Opening, Run, Sampled,
     Settings, Strategy,
 };
 use std::collections::BTreeSet;
@@ -12,6 +12,22 @@ use std::time::Instant;
 
 /// The bounds on preemptions that are tried in turn.
 const BOUNDS: [u32; 8] = [0, 1, 2, 3, 4, 6, 9, u32::MAX];
+
+/// How often one schedule is run, to see whether it does the same each time.
+const REPEATS: usize = 6;
+
+/// Whether two steps are the same, as far as that may be asked: numbers that
+/// could be addresses differ from run to run.
+fn same(one: Option<&Event>, other: Option<&Event>) -> bool {
+    let plain = |event: &Event| {
+        let words = event.text.split(|c: char| !c.is_ascii_alphanumeric());
+        let small =
+            |word: &&str| !(word.len() > 4 && word.starts_with(|c: char| c.is_ascii_digit()));
+        let words: Vec<String> = words.filter(small).map(str::to_owned).collect();
+        (event.task, event.object, words)
+    };
+    one.map(plain) == other.map(plain)
+}
 
 /// How often a failing schedule is run to make it shorter.
 const SHRINKS: usize = 400;
@@ -41,6 +57,7 @@ where
             unlock_steps: false,
             closed: model.closed,
             trusted: model.trusted.clone(),
+            patience: model.patience,
         },
         body: Arc::new(move || into.take(body())),
         start: Instant::now(),
@@ -59,6 +76,7 @@ where
             search.only(every, ", one of each class")
         }
     };
+    search.holds_to_its_schedule(&claim);
     let name = &model.name;
     for block in &model.trusted {
         assert!(
@@ -217,8 +235,9 @@ impl Search<'_> {
         );
         assert!(
             executions > 1,
-            "{name}: there is one schedule only: what the threads share must come from \
-             selvedge_model::sync"
+            "{name}: there is one schedule only: either nothing happens at the same time (is each \
+             thread joined before the next is started?), or what the threads share does not come \
+             from selvedge::sync"
         );
     }
 
@@ -234,6 +253,22 @@ impl Search<'_> {
         };
         let until = self.start.checked_add(share);
         let run = engine::drive(strategy, &self.settings, false, (most, until), &self.body);
+        if let Some((task, at)) = run.hung {
+            let (name, patience, execution) =
+                (&self.model.name, self.model.patience, self.ran + run.executions);
+            let task = match task {
+                0 | 1 => "main".to_owned(),
+                task => format!("task {}", task - 1),
+            };
+            panic!(
+                "{name}: no step of the model for {patience:?} ({claim}; execution {execution}): \
+                 {task} has not come back since its step at {}:{}. Does it wait outside of the \
+                 model, for a lock or a channel of std's that another task has? All tasks share \
+                 one OS thread: take them from selvedge::sync.",
+                at.file(),
+                at.line()
+            );
+        }
         self.ran += run.executions;
         self.marks.extend(run.marks.iter().copied());
         if let Some(failed) = &run.failed {
@@ -273,6 +308,40 @@ impl Search<'_> {
         engine::drive(strategy, &self.settings, true, (1, None), &self.body).failed
     }
 
+    /// Runs one schedule again and again: the body has to do the same.
+    #[track_caller]
+    fn holds_to_its_schedule(&self, claim: &str) {
+        let mut first: Option<Vec<Event>> = None;
+        for _ in 0..REPEATS {
+            let strategy = Box::new(Guided::new(Deviations::default()));
+            let run = engine::drive(strategy, &self.settings, true, (1, None), &self.body);
+            if let Some(failed) = &run.failed {
+                self.fail(failed, claim);
+            }
+            let Some(first) = &first else {
+                first = Some(run.events);
+                continue;
+            };
+            let told = |events: &[Event], at: usize| match events.get(at) {
+                Some(event) => format!("{} at {}:{}", event.text, event.at.file(), event.at.line()),
+                None => "nothing more".to_owned(),
+            };
+            let most = first.len().max(run.events.len());
+            if let Some(at) = (0..most).find(|at| !same(first.get(*at), run.events.get(*at))) {
+                panic!(
+                    "{}: the body does other things on the same schedule: step {} is once {} and \
+                     once {}. It must not depend on the clock, on the addresses or the hashes of \
+                     things, on random numbers, or on what an earlier execution left in a static \
+                     ({claim})",
+                    self.model.name,
+                    at + 1,
+                    told(first, at),
+                    told(&run.events, at)
+                );
+            }
+        }
+    }
+
     /// Runs the schedule that is told. That it does not fail any more is a claim.
     #[track_caller]
     fn replay(&self, told: &str) -> String {
@@ -304,7 +373,10 @@ impl Search<'_> {
             at: 1,
             shrunk_from: deviations.len(),
             attempts: 0,
-            command: format!("SELVEDGE_REPLAY={told}"),
+            command: format!(
+                "SELVEDGE_REPLAY='{told}' cargo test {} -- --exact",
+                self.model.test()
+            ),
         };
         let mut message = engine::text(&failed, &facts);
         engine::page(&failed, &facts).write(&mut message);

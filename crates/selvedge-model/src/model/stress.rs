@@ -1,6 +1,6 @@
 //! Real threads, many times.
 
-use super::{Model, Outcomes, Report};
+use super::{Model, Outcomes, Report, Time};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -10,19 +10,34 @@ use std::time::{Duration, Instant};
 const RUNS: u64 = 200;
 const LONG: Duration = Duration::from_millis(500);
 
-/// A run that has not ended by then never will.
-const HUNG: Duration = Duration::from_secs(30);
-
 #[track_caller]
 pub(super) fn run<O, B>(model: &Model, outcomes: Outcomes<O>, body: B) -> Report
 where
     O: PartialEq + Debug + Send + 'static,
     B: Fn() -> O + Send + Sync + 'static,
 {
-    repeat(model, &outcomes, RUNS, "stress, on real threads", move |_| body())
+    let model_time = model.time;
+    // Real timers are late, so that a run which waited for one may show what
+    // deadlines in their order cannot. (Or another test's did: then less is held.)
+    let held = move |before| model_time == Time::Any || clocked() == before;
+    repeat(model, &outcomes, RUNS, "stress, on real threads", move |_| {
+        let before = clocked();
+        let outcome = body();
+        (outcome, held(before))
+    })
 }
 
-/// Runs the body again and again, beside a watch: one that hangs is told.
+#[cfg(all(feature = "model", not(loom)))]
+use crate::engine::clocked_so_far as clocked;
+
+/// Nothing counts.
+#[cfg(not(all(feature = "model", not(loom))))]
+fn clocked() -> u64 {
+    0
+}
+
+/// Runs the body again and again, beside a watch: one that hangs is told. The
+/// body says whether its outcome is held to the set.
 #[track_caller]
 pub(super) fn repeat<O, B>(
     model: &Model,
@@ -33,7 +48,7 @@ pub(super) fn repeat<O, B>(
 ) -> Report
 where
     O: PartialEq + Debug + Send + 'static,
-    B: Fn(u64) -> O + Send + Sync + 'static,
+    B: Fn(u64) -> (O, bool) + Send + Sync + 'static,
 {
     let (tell, told) = channel();
     let into = outcomes.clone();
@@ -42,7 +57,10 @@ where
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         for run in 0..runs {
             let outcome = catch_unwind(AssertUnwindSafe(|| body(run)));
-            let outcome = outcome.map(|outcome| into.take(outcome));
+            let outcome = outcome.map(|(outcome, held)| {
+                let taken = into.take(outcome);
+                if held { taken } else { Ok(()) }
+            });
             let last = !matches!(outcome, Ok(Ok(())));
             if tell.send(outcome).is_err() || last || start.elapsed() > LONG {
                 return;
@@ -53,14 +71,15 @@ where
     let name = &model.name;
     let mut ran = 0;
     loop {
-        match told.recv_timeout(HUNG) {
+        match told.recv_timeout(model.patience) {
             Ok(Ok(Ok(()))) => ran += 1,
             Ok(Ok(Err(outcome))) => panic!("{name}: {outcome} ({label}, run {})", ran + 1),
             Ok(Err(payload)) => resume_unwind(payload),
             Err(RecvTimeoutError::Timeout) => panic!(
-                "{name}: run {} ({label}) has not ended for {HUNG:?}: a deadlock? The shuttle \
-                 engine shows who waits for whom.",
-                ran + 1
+                "{name}: run {} ({label}) has not ended for {:?}: a deadlock? The shuttle engine \
+                 shows who waits for whom.",
+                ran + 1,
+                model.patience
             ),
             Err(RecvTimeoutError::Disconnected) => break,
         }

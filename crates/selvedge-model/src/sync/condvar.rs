@@ -143,6 +143,7 @@ impl Condvar {
             };
         }
         let (real, lock) = guard.into_real();
+        engine::clocked();
         let (real, late, poisoned) = match self.real.wait_timeout(real, duration) {
             Ok((real, late)) => (real, late, false),
             Err(poison) => {

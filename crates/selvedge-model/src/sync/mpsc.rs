@@ -212,6 +212,7 @@ impl<T> Channel<T> {
                     state.receiving = false;
                     return Err(RecvTimeoutError::Timeout);
                 }
+                engine::clocked();
                 let waited = self.changed.wait_timeout(state, left);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }

@@ -93,6 +93,7 @@ pub fn park() {
 #[track_caller]
 pub fn park_timeout(duration: Duration) {
     if !engine::inside() {
+        engine::clocked();
         return real::park_timeout(duration);
     }
     park_for(Some(duration), Location::caller());
@@ -113,6 +114,7 @@ pub(crate) fn park_for(lasts: Option<Duration>, at: Place) -> bool {
 #[track_caller]
 pub fn sleep(duration: Duration) {
     if !engine::inside() {
+        engine::clocked();
         return real::sleep(duration);
     }
     let at = Location::caller();

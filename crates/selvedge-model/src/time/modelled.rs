@@ -85,7 +85,10 @@ impl Future for Sleep {
         let this = &mut *self;
         if !engine::inside() {
             let until = this.until.0;
-            let real = this.real.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            let real = this.real.get_or_insert_with(|| {
+                engine::clocked();
+                Box::pin(tokio::time::sleep_until(until))
+            });
             return real.as_mut().poll(context);
         }
         this.unset();

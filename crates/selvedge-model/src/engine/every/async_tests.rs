@@ -178,6 +178,7 @@ fn search(
         unlock_steps: false,
         closed: true,
         trusted: Vec::new(),
+        patience: std::time::Duration::from_secs(60),
     };
     let program = program.to_vec();
     found(strategy, settings, most, move || task::block_on_modelled(run(program.clone())))
@@ -276,6 +277,7 @@ fn a_poll_between_two_wake_ups_is_a_class_of_its_own() {
         unlock_steps: false,
         closed: true,
         trusted: Vec::new(),
+        patience: std::time::Duration::from_secs(60),
     };
     let search = |strategy| {
         found(strategy, settings.clone(), 3_000, || task::block_on_modelled(polls())).unwrap()

@@ -286,6 +286,7 @@ fn search(
         unlock_steps: program.iter().flatten().any(tries),
         closed: true,
         trusted: Vec::new(),
+        patience: std::time::Duration::from_secs(60),
     };
     let program = program.to_vec();
     found(strategy, settings, most, move || run(&program))
@@ -439,6 +440,7 @@ fn independent_steps_make_no_schedules() {
         unlock_steps: false,
         closed: true,
         trusted: Vec::new(),
+        patience: std::time::Duration::from_secs(60),
     };
     let run = engine::drive(Box::new(Every::new(true)), &settings, false, (100, None), &body);
     assert_eq!((run.complete, run.executions), (true, 2));

@@ -2,7 +2,7 @@
 //! pointer whose counts are modelled, a cell whose accesses are, and a future
 //! that is polled to its end.
 
-use crate::loom_engine::{Id, Op, call, made, quiet};
+use crate::loom_engine::{Id, Op, begins, call, made, quiet};
 use std::fmt;
 use std::ops::Deref;
 use std::panic::Location;
@@ -148,6 +148,8 @@ impl Token {
     #[track_caller]
     pub(crate) fn take(&self) {
         let (id, notify) = self.get();
-        quiet(Op::new("park", *id, Location::caller()), || notify.wait());
+        let what = Op::new("park", *id, Location::caller());
+        begins(what);
+        quiet(what, || notify.wait());
     }
 }

@@ -1,7 +1,7 @@
 //! The condition variable. Its time-outs are never up: loom's time stands still.
 
 use super::MutexGuard;
-use crate::loom_engine::{Id, Op, made, quiet, released, taken};
+use crate::loom_engine::{Id, Op, begins, made, quiet, released, taken};
 use std::fmt;
 use std::panic::Location;
 use std::sync::LockResult;
@@ -42,6 +42,7 @@ impl Condvar {
         let at = Location::caller();
         let inner = guard.inner.take().expect("the guard has its lock");
         released(guard.id);
+        begins(Op::new("wait", self.id, at));
         let inner = quiet(Op::new("wait", self.id, at), || self.inner.wait(inner));
         taken(guard.id, at);
         guard.inner = Some(inner.expect("loom's locks are not poisoned"));
