@@ -47,7 +47,7 @@ fn a_lock_of_std_that_is_waited_for_is_told() {
 fn an_order_of_hashes_is_told_by_the_step_that_differs() {
     let text = failure(|| {
         let _ = Model::new("hashes").holds(|| {
-            let keys: HashMap<u32, ()> = (0..6).map(|n| (n, ())).collect();
+            let keys: HashMap<u32, ()> = (1..7).map(|n| (n, ())).collect();
             let n = Arc::new(AtomicU32::new(0));
             let shared = Arc::clone(&n);
             let thread = thread::spawn(move || shared.load(SeqCst));

@@ -305,6 +305,7 @@ fn the_end_of_the_body_comes_at_any_step_of_a_task() {
         unlock_steps: false,
         closed: true,
         trusted: Vec::new(),
+        patience: std::time::Duration::from_secs(60),
     };
     let search = |strategy| {
         let left = Arc::default();
