@@ -3,7 +3,7 @@
 
 use crate::beat::Beat;
 use crate::clock;
-use crate::error::chain;
+use crate::error::{Error, chain};
 use crate::ledger::{Nanos, Terms};
 use crate::place::Place;
 use crate::run::Run;
@@ -320,7 +320,12 @@ fn answered(inner: &Arc<Inner>, (run, batch, acked): Acked) {
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {}
             PublishErrorKind::StreamNotFound => {
                 found.refused(batch, "the stream is gone".into());
-                tokio::spawn(set_up_again(Arc::clone(inner)));
+                let inner = Arc::clone(inner);
+                tokio::spawn(async move {
+                    if let Err(error) = set_up_again(&inner).await {
+                        found.refused(batch, error.to_string().into());
+                    }
+                });
             }
             _ => found.refused(batch, chain(&error)),
         },
@@ -328,11 +333,11 @@ fn answered(inner: &Arc<Inner>, (run, batch, acked): Acked) {
 }
 
 /// The server forgot the job: it was restarted without its store.
-async fn set_up_again(inner: Arc<Inner>) {
-    if let Ok((stream, _)) = inner.plan.ensure(&inner.js, &inner.place).await {
-        let _ = inner.plan.consumer_of(&stream, &inner.place, inner.identity).await;
-        inner.beat(true, false).await;
-    }
+async fn set_up_again(inner: &Inner) -> Result<(), Error> {
+    let (stream, _) = inner.plan.ensure(&inner.js, &inner.place).await?;
+    inner.plan.consumer_of(&stream, &inner.place, inner.identity).await?;
+    inner.beat(true, false).await;
+    Ok(())
 }
 
 async fn publish_large(
@@ -379,7 +384,7 @@ async fn ask(inner: Arc<Inner>, run: u64, batch: u64, place: u64) {
             LastRawMessageErrorKind::JetStream(why)
                 if why.error_code() == ErrorCode::STREAM_NOT_FOUND =>
             {
-                set_up_again(Arc::clone(&inner)).await;
+                let _ = set_up_again(&inner).await;
                 run.gone(&inner, batch, place);
             }
             // No answer: it is asked again.

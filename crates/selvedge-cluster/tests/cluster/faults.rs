@@ -5,7 +5,7 @@
 //! faults -- --nocapture --test-threads 1` runs them at length and prints what
 //! was executed and how long nothing came.
 
-use crate::support::{LEASE, Server, Worker, start, tasks};
+use crate::support::{LEASE, Server, Worker, say_loudly, start, tasks};
 use rustix::process::Signal;
 use selvedge::nz;
 use selvedge::outcome::Outcome;
@@ -253,4 +253,31 @@ fn the_caller_is_killed_and_started_again_under_the_same_name() {
     assert_eq!(executed(&first), then, "something of the dead caller went on");
     let line = text.lines().find(|line| line.starts_with("as a caller")).expect("it says");
     println!("the caller is killed ({then} of {count} executed) and started again; {line}");
+}
+
+/// Clocks of different machines are never compared: one is a day ahead, one
+/// ten.
+#[test]
+fn the_clocks_of_workers_differ_by_days() {
+    let ahead = |seconds: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--time", "--boottime", seconds, "--monotonic", seconds, "--fork"]);
+        command.arg("--kill-child");
+        command
+    };
+    let works = ahead("86400").arg("true").stderr(Stdio::null()).status();
+    if !works.is_ok_and(|status| status.success()) {
+        return say_loudly("time namespaces cannot be made: this test DID NOT RUN");
+    }
+    let Some(world) = World::new() else { return };
+    let url = world.server.url();
+    let program = std::env::current_exe().expect("it has a path");
+    let _workers = ["86400", "864000", "0"].map(|seconds| {
+        let mut command = ahead(seconds);
+        command.arg(&program);
+        Worker::of(command, &url)
+    });
+    let cluster = world.cluster(3);
+    let seen = run(&cluster, world.count, &world.file(), || {});
+    say("the clocks of workers differ by days", world.count, &world.file(), &seen);
 }
