@@ -6,8 +6,9 @@ use selvedge::nz;
 use selvedge::pipeline::{Flow, Input, Pipeline, Report, Stopped, key_value};
 use std::io::{self, PipeWriter, Read, Write};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Nothing takes so long but what would last for ever.
 const EVER: Duration = Duration::from_secs(30);
@@ -212,4 +213,37 @@ impl<R: Read> Read for Whole<R> {
         self.1.drain(..count);
         Ok(count)
     }
+}
+
+/// Has nothing more to give until it was told that its line is done.
+struct Interrupted<'a> {
+    given: bool,
+    told: &'a AtomicBool,
+    since: Instant,
+}
+
+impl Read for Interrupted<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if !std::mem::replace(&mut self.given, true) {
+            bytes[..4].copy_from_slice(b"a:1\n");
+            return Ok(4);
+        }
+        if self.told.load(Ordering::SeqCst) {
+            return Ok(0);
+        }
+        let late = self.since.elapsed() > EVER;
+        Err(if late { io::ErrorKind::TimedOut } else { io::ErrorKind::Interrupted }.into())
+    }
+}
+
+#[test]
+fn a_read_that_is_interrupted_lets_the_run_tell_its_progress() {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let reader = Interrupted { given: false, told: &TOLD, since: Instant::now() };
+    let report = Pipeline::key_value()
+        .run_with([Input::reader("turns", reader)], |read| {
+            TOLD.fetch_or(read.lines == 1, Ordering::SeqCst);
+        })
+        .unwrap();
+    assert_eq!(counts(&report), (1, vec![("a", 1)]));
 }

@@ -65,7 +65,8 @@ impl Buffer {
                     self.len += read;
                     short = self.len < target;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // An occasion to see to what else there is to do.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(End::Idle),
                 Err(error) => return Err(error),
             }
         }
