@@ -12,7 +12,8 @@ pub enum Search {
     /// Every schedule in turn, depth first, and nothing else.
     Plain,
     /// One of each class of schedules that differ in the order of independent
-    /// steps, and nothing else.
+    /// steps, and nothing else. With a bound on preemptions, as many of each class
+    /// as that needs.
     Classes,
 }
 

@@ -70,10 +70,14 @@ where
     }
     let claim = match model.search {
         Way::Mixed => search.claim(),
-        Way::Plain => search.only(Box::new(Dfs::new(u32::MAX)), ""),
+        Way::Plain => search.only(Box::new(Dfs::new(model.preemptions.unwrap_or(u32::MAX))), ""),
         Way::Classes => {
-            let every = Box::new(Every::new(search.settings.ordered));
-            search.only(every, ", one of each class")
+            let ordered = search.settings.ordered;
+            let every = match model.preemptions {
+                Some(bound) => Every::bounded(ordered, bound),
+                None => Every::new(ordered),
+            };
+            search.only(Box::new(every), ", one of each class")
         }
     };
     search.holds_to_its_schedule(&claim);
@@ -197,7 +201,9 @@ impl Search<'_> {
         let run = self.drive(strategy, most, 0, "the first schedules");
         self.ran = run.executions;
         if run.complete {
-            format!("every schedule{}{of} ({} executions)", self.assuming(), run.executions)
+            let bound = if run.cut { self.model.preemptions } else { None };
+            let every = Self::bounded(bound.unwrap_or(u32::MAX));
+            format!("{every}{}{of} ({} executions)", self.assuming(), run.executions)
         } else {
             format!("nothing: it did not end ({} executions)", run.executions)
         }

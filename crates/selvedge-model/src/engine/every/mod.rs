@@ -37,6 +37,15 @@
 //! another could have done (a timer that is dropped): that one is tried in its
 //! place.
 //!
+//! # With a bound on preemptions
+//!
+//! [`Every::bounded`] leaves out what takes more than so many preemptions. A
+//! class may have one schedule within the bound and others beyond it, so that
+//! one of each is not enough (Coons, Musuvathi and McKinley, OOPSLA 2013): for
+//! each race the task is tried as well from where the one that ran had come in,
+//! no task is left out since another leads to the same, and none sleeps below
+//! the choice where it was tried.
+//!
 //! # What is assumed
 //!
 //! All that tasks share is touched through this crate. A deadline that passes
@@ -50,6 +59,9 @@ use std::sync::Arc;
 
 struct Node {
     choices: Vec<(usize, usize)>,
+    /// How many preemptions each is, and there were before.
+    costs: Vec<u32>,
+    spent: u32,
     /// The choice that is being tried.
     index: usize,
     /// The tasks to try, those that were among them.
@@ -83,6 +95,10 @@ impl Node {
 #[derive(Default)]
 pub(crate) struct Every {
     ordered: bool,
+    /// At most so many preemptions.
+    bound: Option<u32>,
+    /// Something was left out for its preemptions.
+    cut: bool,
     path: Vec<Node>,
     /// The steps of this execution, as far as they are over.
     steps: Vec<Arc<Step>>,
@@ -102,6 +118,11 @@ impl Every {
     /// `ordered`: deadlines pass once nothing else can be done.
     pub(crate) fn new(ordered: bool) -> Self {
         Self { ordered, ..Self::default() }
+    }
+
+    /// The same, over the schedules with at most `bound` preemptions.
+    pub(crate) fn bounded(ordered: bool, bound: u32) -> Self {
+        Self { bound: Some(bound), ..Self::new(ordered) }
     }
 
     /// Finds what this execution says that there is to try.
@@ -188,6 +209,22 @@ impl Every {
             if certain {
                 reversed.push(earlier);
             }
+            if self.bound.is_some() {
+                // There may be a way with fewer preemptions from where the task
+                // came in (Coons, Musuvathi and McKinley, OOPSLA 2013).
+                let came_in = (0..earlier)
+                    .rev()
+                    .find(|one| *one == 0 || self.steps[one - 1].task != self.steps[*one].task);
+                for place in came_in.into_iter().chain([earlier]) {
+                    let node = &self.path[place];
+                    if node.offers(step.task) {
+                        wanted.push((place, step.task));
+                    } else {
+                        wanted.extend(node.choices.iter().map(|(task, _)| (place, *task)));
+                    }
+                }
+                continue;
+            }
             let firsts = between.iter().copied().chain([at]).filter(|one| {
                 between.iter().all(|first| first >= one || !self.before(*first, *one))
             });
@@ -247,7 +284,15 @@ impl Strategy for Every {
                     None => node.tried = Some(step),
                 }
             }
-            let more = (node.index + 1..node.choices.len()).find(|at| node.choices[*at].0 == task);
+            let (bound, mut cut) = (self.bound.unwrap_or(u32::MAX), false);
+            let affordable = |node: &Node, at: usize, cut: &mut bool| {
+                let affordable = node.spent + node.costs[at] <= bound;
+                *cut |= !affordable;
+                affordable
+            };
+            let more = (node.index + 1..node.choices.len())
+                .find(|at| node.choices[*at].0 == task && affordable(node, *at, &mut cut));
+            self.cut |= cut;
             if let Some(index) = more {
                 node.index = index;
                 break;
@@ -256,8 +301,9 @@ impl Strategy for Every {
             node.asleep.push((task, tried));
             let next = (0..node.choices.len()).find(|at| {
                 let task = node.choices[*at].0;
-                node.tasks.contains(&task) && !node.sleeps(task)
+                node.tasks.contains(&task) && !node.sleeps(task) && affordable(node, *at, &mut cut)
             });
+            self.cut |= cut;
             if let Some(index) = next {
                 node.index = index;
                 break;
@@ -283,9 +329,11 @@ impl Strategy for Every {
         if let Some(node) = self.path.get(depth) {
             return offered.eq(node.choices.iter().copied()).then_some(node.index);
         }
+        let costs = choices.iter().map(|choice| choice.cost).collect();
         let choices: Vec<(usize, usize)> = offered.collect();
         let asleep: Vec<(usize, Arc<Step>)> = match (self.path.last(), self.steps.last()) {
-            (Some(above), Some(step)) => above
+            // What a task that sleeps leads to may have taken more preemptions.
+            (Some(above), Some(step)) if self.bound.is_none() => above
                 .asleep
                 .iter()
                 .filter(|(task, sleeping)| {
@@ -301,8 +349,11 @@ impl Strategy for Every {
             return Some(0);
         };
         let tasks = vec![choices[index].0];
+        let spent = self.path.last().map_or(0, |above| above.spent + above.costs[above.index]);
         self.path.push(Node {
             choices,
+            costs,
+            spent,
             index,
             tasks,
             asleep,
@@ -336,9 +387,15 @@ impl Strategy for Every {
     fn complete(&self) -> bool {
         self.complete
     }
+
+    fn cut(&self) -> bool {
+        self.cut
+    }
 }
 
 #[cfg(all(test, feature = "tokio"))]
 mod async_tests;
+#[cfg(test)]
+mod bounded_tests;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// What a thread does; the numbers say to which of two.
 #[derive(Debug, Clone, Copy)]
-enum Op {
+pub(super) enum Op {
     Load(usize),
     Store(usize),
     Add(usize),
@@ -82,7 +82,7 @@ fn op() -> impl Values<Value = Op> {
     ]
 }
 
-fn programs() -> impl Values<Value = Vec<Vec<Op>>> {
+pub(super) fn programs() -> impl Values<Value = Vec<Vec<Op>>> {
     prop_oneof![
         3 => prop::collection::vec(prop::collection::vec(op(), 1..4), 2..3),
         1 => prop::collection::vec(prop::collection::vec(op(), 1..2), 3..4),
@@ -211,7 +211,7 @@ fn act(op: Op, me: u32, shared: &Shared) -> u32 {
 }
 
 /// What each thread saw, and what is left.
-type Outcome = (Vec<Vec<u32>>, Vec<u32>);
+pub(super) type Outcome = (Vec<Vec<u32>>, Vec<u32>);
 
 fn run(program: &[Vec<Op>]) -> Outcome {
     let (sender, receiver) = mpsc::sync_channel(2);
@@ -272,7 +272,7 @@ pub(super) fn found<O: Ord + Send + 'static>(
     (run.complete || fails).then_some(Found { outcomes, fails, executions: run.executions })
 }
 
-fn search(
+pub(super) fn search(
     strategy: Box<dyn Strategy>,
     ordered: bool,
     most: u64,
