@@ -272,7 +272,15 @@ fn compare(rows: &[Row], out: &mut String) {
             (None, None) => others.push(format!("{} (neither finds it)", row.name)),
             _ => {
                 let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
-                others.push(format!("{} ({} to {})", row.name, number(own), number(best)));
+                let reason = match (own, best) {
+                    (_, Some(1 | 2)) => "a random schedule mostly fails".to_owned(),
+                    (Some(own @ 1..=10), _) => {
+                        format!("number {own} of the ten that are tried first shows it")
+                    }
+                    _ => "none of the ten that are tried first shows it".to_owned(),
+                };
+                let (own, best) = (number(own), number(best));
+                others.push(format!("{} ({own} to {best}: {reason})", row.name));
             }
         }
     }
@@ -280,7 +288,7 @@ fn compare(rows: &[Row], out: &mut String) {
         out,
         "Of the {compared} rows that shuttle runs, selvedge's median is at most half of the better of shuttle's two in \
          {half}.\nBoth find at the first execution, so that there is nothing to halve: {}.\nThe others, selvedge's \
-         median to shuttle's: {}.",
+         median to shuttle's, and why: {}.",
         first.join(", "),
         others.join(", ")
     );
