@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# async-nats 0.51.0, against any nats-server (seen with 2.9.10).
+# async-nats 0.51.0, against nats-server 2.9.10 (Debian's 2.9.10-1+b3).
 #
 # What happens: `async_nats::connect("nats://user:password@host")` sends neither
 # user nor password. A server that asks for them answers with an authorization
@@ -13,12 +13,15 @@
 # Where that stands: no call of these accessors in src/ of 0.51.0; seen by running
 # this. `ConnectOptions::user_and_password` works.
 #
-# Harmless: a server of its own, on 127.0.0.1. It needs nats-server.
+# Harmless: a server of its own, on 127.0.0.1. It needs apt-get and dpkg.
 set -euo pipefail
-PATH=$PATH:/usr/sbin
 dir=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$dir"' EXIT
+# Debian 12's package, unpacked and not installed.
+(cd "$dir" && apt-get download -q nats-server=2.9.10-1+b3 >/dev/null && dpkg -x nats-server_*.deb server)
+PATH=$dir/server/usr/sbin:$dir/server/usr/bin:$PATH
+nats-server --version
 cd "$dir"
 mkdir src
 cat >Cargo.toml <<'TOML'
@@ -29,7 +32,7 @@ edition = "2024"
 
 [dependencies]
 async-nats = { version = "=0.51.0", default-features = false, features = ["ring"] }
-tokio = { version = "1", features = ["macros", "rt", "time"] }
+tokio = { version = "=1.54.1", features = ["macros", "rt", "time"] }
 TOML
 cat >src/main.rs <<'RUST'
 use async_nats::{ConnectErrorKind, ConnectOptions};

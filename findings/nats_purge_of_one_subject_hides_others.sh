@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nats-server 2.9.10 (Debian 12's package), spoken to in its own protocol.
+# nats-server 2.9.10 (Debian's 2.9.10-1+b3), spoken to in its own protocol.
 #
 # What happens: a work queue has the subjects `t.>` and one consumer over all of
 # them. A purge with `"filter": "t.first"` deletes the messages of that subject
@@ -16,12 +16,15 @@
 # messages one by one (STREAM.MSG.DELETE) moves nothing.
 #
 # Harmless: a server of its own, on 127.0.0.1, with a store that goes with it.
-# It needs nats-server and python3.
+# It needs apt-get, dpkg and python3.
 set -euo pipefail
-PATH=$PATH:/usr/sbin
 dir=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$dir"' EXIT
+# Debian 12's package, unpacked and not installed.
+(cd "$dir" && apt-get download -q nats-server=2.9.10-1+b3 >/dev/null && dpkg -x nats-server_*.deb server)
+PATH=$dir/server/usr/sbin:$dir/server/usr/bin:$PATH
+nats-server --version
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 nats-server -js -sd "$dir" -a 127.0.0.1 -p "$port" >"$dir/log" 2>&1 &
 server=$!
